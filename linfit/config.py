@@ -17,6 +17,7 @@ import linfit.method.gram
 import linfit.method.homotopy
 import linfit.method.newton
 import linfit.method.proximal
+import linfit.method.variance_reduction
 import linfit.problem.datasets.arrays
 import linfit.problem.datasets.bundled
 import linfit.problem.datasets.drawn
@@ -220,6 +221,11 @@ class FitConfig(Frozen):
         """Raise ValueError if two choices do not go together."""
         if not self.batch.is_full:
             self._check_batches()
+        elif self.gradient.reduces_variance:
+            raise ValueError(
+                f"gradient {self.gradient.name} corrects the gradients of batches, of which "
+                f"batch={self.batch.name} has none: choose batch=minibatch, or gradient=manual"
+            )
         if not self.schedule.is_constant and "lr" not in type(self.optimizer).model_fields:
             raise ValueError(
                 f"optimizer {self.optimizer.name} has no lr to schedule: "

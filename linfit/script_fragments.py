@@ -169,6 +169,32 @@ class GradientLines:
 
 
 @dataclass(frozen=True)
+class BatchLines:
+    """Lines of a step's batch, `size` of `n` samples.
+
+    `names` are the arrays of the samples, which `samples` keeps; `batches` `[steps + 1, size]` has
+    the rows of each step. A batch's gradient times `share` has that of all samples as its mean;
+    `ratio` is what a sample adds to the loss of all over what it adds to the batch's.
+    """
+
+    n: int
+    size: int
+    share: float
+    ratio: float
+    names: str = "X, y"
+
+    @property
+    def take(self) -> Lines:
+        """Lines after which the names are the batch's."""
+        return "rows = batches[step]", f"{self.names} = (array[rows] for array in samples)"
+
+    @property
+    def release(self) -> str:
+        """The line after which they are all samples' again."""
+        return f"{self.names} = samples"
+
+
+@dataclass(frozen=True)
 class OptimizerLines:
     """Lines `before` the loop, and those of the `update` in it.
 

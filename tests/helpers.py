@@ -51,13 +51,14 @@ class Row:
     """A component: its name, the fields without a default, and other valid settings.
 
     The settings give every field another value. `beside` are the fields that do not decide the
-    numbers.
+    numbers; `longer` are lines by which its plain program may be longer than others.
     """
 
     name: str
     needed: Settings = field(default_factory=dict)
     variations: Sequence[Settings] = ()
     beside: Sequence[str] = ()
+    longer: int = 0
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -140,11 +141,12 @@ class GradientRow(Row):
     """A gradient.
 
     `near`: its relative distance from the exact gradient in float64; `quadratic_only`: it refuses
-    other losses.
+    other losses; `batched`: it takes batches alone.
     """
 
     near: float = 1e-12
     quadratic_only: bool = False
+    batched: bool = False
 
     def takes(self, loss: LossRow) -> bool:
         return loss.quadratic or not self.quadratic_only
@@ -186,7 +188,6 @@ class OptimizerRow(Row):
     - `batches`: it takes gradients of a few samples at a time
     - `corners`: it goes with ‖W‖₁ in the penalty, by a subgradient or its proximal operator
     - `separable`: each target moves as it would alone
-    - `longer`: lines by which its plain program may be longer than others
     """
 
     torch: str | None = None
@@ -202,7 +203,6 @@ class OptimizerRow(Row):
     batches: bool = True
     corners: bool = True
     separable: bool = True
-    longer: int = 0
 
     def takes(self, penalty: PenaltyRow) -> bool:
         """Return True if the optimizer, with its constants left to theory, takes the penalty."""
@@ -484,10 +484,18 @@ GRADIENTS = (
     GradientRow("gram", quadratic_only=True),
 )
 EXACT_GRADIENTS = tuple(row for row in GRADIENTS if row.exact)
+#: Gradients of batches alone.
+BATCH_GRADIENTS = (
+    GradientRow("svrg", variations=({"epoch": 3},), batched=True, longer=10),
+    GradientRow("saga", batched=True, longer=10),
+)
 BATCHES = (
     Row("full"),
     BatchRow(
-        "minibatch", variations=({"size": 7}, {"replacement": True}, {"seed": 11}), draws=True
+        "minibatch",
+        variations=({"size": 7}, {"replacement": True}, {"seed": 11}),
+        draws=True,
+        longer=3,
     ),
 )
 SCHEDULES = (
@@ -769,7 +777,7 @@ TABLES: dict[str, Sequence[Row]] = {
     "loss": ALL_LOSSES,
     "split": SPLITS,
     "penalty": PENALTIES,
-    "gradient": GRADIENTS,
+    "gradient": (*GRADIENTS, *BATCH_GRADIENTS),
     "batch": BATCHES,
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,
@@ -791,11 +799,13 @@ def settings() -> list[tuple[str, dict[str, Any]]]:
 
 
 def beside(group: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a component needs beside itself: targets that a loss takes."""
+    """Return what a component needs beside itself: targets that a loss takes, or batches."""
     row = next((row for row in TABLES[group] if row.name == given["name"]), None)
     if isinstance(row, LossRow) and row.kind != "number":
         columns = {"features": ["a", "b"], "target": row.kind}
         return {"dataset": {"name": "csv", "path": str(DATA / "kinds.csv"), **columns}}
+    if isinstance(row, GradientRow) and row.batched:
+        return {"batch": {"name": "minibatch"}}
     return {}
 
 

@@ -255,7 +255,7 @@ def test_a_config_survives_json(group: str) -> None:
 
 
 def assert_survives_json(group: str, settings: dict[str, Any]) -> None:
-    parts: dict[str, Any] = {group: settings}
+    parts: dict[str, Any] = {**helpers.beside(group, settings), group: settings}
     whole = FitConfig.model_validate({"name": "a name", "seed": 0, "plugins": ["json"], **parts})
     again = FitConfig.model_validate(json.loads(json.dumps(whole.as_dict(), allow_nan=False)))
     assert again == whole
@@ -440,7 +440,8 @@ def test_all_settings_of_a_group_have_fingerprints_of_their_own(group: str) -> N
     for row in TABLES[group]:
         for parts in row.settings():
             name = label({key: value for key, value in parts.items() if key not in row.beside})
-            prints[name] = FitConfig.model_validate({**beside, group: parts}).fingerprint()
+            given = {**beside, **helpers.beside(group, parts), group: parts}
+            prints[name] = FitConfig.model_validate(given).fingerprint()
     decides = group not in helpers.BESIDE_THE_NUMBERS
     for one, other in combinations(prints, 2):
         assert (prints[one] != prints[other]) == decides, (one, other)

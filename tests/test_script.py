@@ -27,6 +27,7 @@ from linfit.errors import ConfigError
 from linfit.method.optimizers import Adam, Optimizer
 from linfit.script.program import CONTRIBUTING_GROUPS, render_script
 from tests.helpers import (
+    BATCH_GRADIENTS,
     DTYPES,
     GRADIENTS,
     LOSSES,
@@ -47,7 +48,7 @@ from tests.helpers import (
 Linfit = Callable[..., Any]
 STEPS, EVERY = 40, 4
 #: (group, settings) of every component that contributes lines, as far as it has them.
-LONGER = {row.name: row.longer for row in OPTIMIZERS}
+LONGER = {row.name: row.longer for table in TABLES.values() for row in table}
 PROGRAMMED = [row for row in OPTIMIZERS if GROUPS["optimizer"].choices[row.name].has_script()]
 BY_HAND_OR_NOT = [row for row in PROGRAMMED if row.torch in (None, "Adam")]
 WRITTEN = [row for row in GRADIENTS if GROUPS["gradient"].choices[row.name].has_script()]
@@ -181,6 +182,45 @@ def test_lines_of_a_loss_leave_the_optimizers_names_alone(loss: LossRow) -> None
             continue
         optimizer = {"lr": 0.1, **row.plain}
         same(short(steps=EVERY, loss=loss.plain, optimizer=optimizer, **parts))
+
+
+@pytest.mark.parametrize(
+    ("loss", "gradient", "model", "weighted", "penalty", "size"),
+    cover_pairs(
+        [row for row in (*LOSSES, *OTHER_LOSSES) if row.smooth],
+        [*(row for row in WRITTEN if row.exact and row.name != "gram"), *BATCH_GRADIENTS],
+        MODELS,
+        [False, True],
+        ["none", "ridge", "lasso"],
+        [1, 5, 13],
+    ),
+    ids=label,
+)
+def test_batches_are_drawn_as_the_engine_draws_them(
+    loss: LossRow,
+    gradient: Row,
+    model: Row,
+    weighted: bool,
+    penalty: str,
+    size: int,
+    tmp_path: Path,
+) -> None:
+    X = np.random.default_rng(2).standard_normal((13, 2))
+    y = loss.targets(13, 3)
+    target = y.argmax(axis=1) if loss.kind == "classes" else y[:, 0]
+    np.save(tmp_path / "data.npy", np.column_stack([X, target, np.linspace(0, 2, 13)]))
+    data = {"path": str(tmp_path / "data.npy"), "features": ["0", "1"], "target": "2"}
+    given = short(
+        dataset={"name": "npy", **data, "weight": "3" if weighted else None},
+        loss=loss.name,
+        gradient=gradient.plain,
+        model=model.plain,
+        penalty=penalty,
+        optimizer={"name": ("manual_sgd", "adam")[size % 2], "lr": 1e-3},
+        batch={"name": "minibatch", "size": size, "replacement": size == 5},
+        dtype=DTYPES[size % 2],
+    )
+    same(given)
 
 
 def test_every_combination_is_short() -> None:
@@ -575,7 +615,7 @@ def test_a_study_is_told_from_one_of_its_fits(linfit: Linfit, bare: Path) -> Non
             ("dataset=random_linear", "dataset.n=1000000000", "dataset.p=10000", "init=zeros"),
             "the data do not fit in memory",
         ),
-        (("batch=minibatch",), "linfit: batch=minibatch cannot be written"),
+        (("optimizer=newton",), "linfit: optimizer=newton cannot be written"),
         (
             (
                 "dataset=csv",

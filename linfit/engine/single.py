@@ -32,7 +32,7 @@ from linfit.engine.stopping import (
     gradient_norm,
     resolve_tolerance,
 )
-from linfit.method.batches import batch_gradient_scale, count_batches_ahead
+from linfit.method.batches import count_batches_ahead
 from linfit.method.gradients import Evaluation, add_penalty
 from linfit.method.models import TrainablePredictor
 from linfit.method.optimizers import Optimizer, Stepper
@@ -187,31 +187,20 @@ def bind_minibatches(
 ) -> Evaluation:
     """Return a function of full loss and batch gradient.
 
-    It computes the loss of all samples and a batch's gradient. Every step copies its batch into the
-    same two buffers.
+    It computes the loss of all samples and a batch's gradient.
     """
-    n, p = X.shape
-    q = y.shape[1]
     size = config.batch.num_drawn()
-    batch_X = X.new_empty(size, p)
-    batch_y = y.new_empty(size, q)
-    step = config.gradient.bind(config.model, model, loss, batch_X, batch_y)
-    sampler = config.batch.sampler(n, config.seed)
-    share = batch_gradient_scale(loss, n, size, q)
+    sampler = config.batch.sampler(len(X), config.seed)
+    step = config.gradient.bind_batches(config.model, model, loss, X, y, size)
 
     def draw() -> Iterator[Tensor]:
         while True:
             yield from torch.from_numpy(sampler.draw(count_batches_ahead(size))).to(X.device)
 
-    rows = draw()
+    batches = draw()
 
     def evaluate() -> Tensor:
-        chosen = next(rows)
-        torch.index_select(X, 0, chosen, out=batch_X)
-        torch.index_select(y, 0, chosen, out=batch_y)
-        step()
-        if share != 1 and model.weight.grad is not None:
-            model.weight.grad *= share
+        step(next(batches))
         with torch.no_grad():
             return loss(model(X), y)
 

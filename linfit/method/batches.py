@@ -18,7 +18,7 @@ from pydantic import Field
 
 from linfit.component import Component, Seed, optional
 from linfit.problem.losses import Loss
-from linfit.problem.random_streams import Purpose, create_generator
+from linfit.problem.random_streams import Purpose, create_generator, write_generator_line
 from linfit.problem.types import Array
 from linfit.script_fragments import Lines
 
@@ -35,10 +35,11 @@ class Batch(Component):
     is_full: ClassVar[bool] = True
 
     @optional
-    def script_lines(self) -> Lines:
-        """Return what a plain program needs for the batch.
+    def script_lines(self, n: int, steps: int, seed: int) -> Lines:
+        """Return lines that make a plain program's tensor `batches` `[steps + 1, size]`.
 
-        It comes in addition to the program's other lines.
+        It has the rows of each step's batch. None if every step takes all n samples. `seed` is the
+        fit's.
         """
         raise NotImplementedError(f"batch {self.name} has no script lines")
 
@@ -94,7 +95,7 @@ class Full(Batch):
 
     name: Literal["full"] = "full"
 
-    def script_lines(self) -> Lines:
+    def script_lines(self, n: int, steps: int, seed: int) -> Lines:
         return ()
 
 
@@ -119,6 +120,17 @@ class Minibatch(Batch):
     def sampler(self, n: int, seed: int) -> Sampler:
         self.check_size(n)
         return Sampler(n, self.size, self.replacement, self.resolve_seed(seed))
+
+    def script_lines(self, n: int, steps: int, seed: int) -> Lines:
+        stream = write_generator_line(self.resolve_seed(seed), Purpose.BATCHES)
+        shape = f"{steps + 1}, {self.size}"
+        if self.replacement:
+            drawn = f"stream.integers({n}, size=({shape}))"
+            return stream, f"batches = torch.from_numpy({drawn})"
+        shuffles = -(-(steps + 1) * self.size // n)
+        shuffled = f"np.concatenate([stream.permutation({n}) for shuffle in range({shuffles})])"
+        taken = f"shuffled[:{(steps + 1) * self.size}].reshape({shape})"
+        return stream, f"shuffled = {shuffled}", f"batches = torch.from_numpy({taken})"
 
     def resolve_seed(self, seed: int) -> int:
         return seed if self.seed is None else self.seed
@@ -198,4 +210,9 @@ def batch_gradient_scale(loss: Loss, n: int, size: int, q: int) -> float:
 
     A batch's gradient times the factor has the gradient of all n as its mean.
     """
-    return n / size * (loss.scale(n, q) / loss.scale(size, q))
+    return n / size * batch_loss_ratio(loss, n, size, q)
+
+
+def batch_loss_ratio(loss: Loss, n: int, size: int, q: int) -> float:
+    """Return what a sample adds to the loss of n samples, over what it adds to a batch's."""
+    return loss.scale(n, q) / loss.scale(size, q)

@@ -8,15 +8,24 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, cast
 
 from pydantic import Field
 
 from linfit.component import Component, optional
+from linfit.method.batches import Batch, batch_gradient_scale
 from linfit.method.models import Model, TrainablePredictor
 from linfit.problem.losses import Loss
 from linfit.problem.penalties import Shrinkage
-from linfit.script_fragments import GradientLines, Lines, LossLines, ModelLines, indent_lines
+from linfit.script_fragments import (
+    BatchLines,
+    GradientLines,
+    Lines,
+    LossLines,
+    ModelLines,
+    indent_lines,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +36,27 @@ StackedEvaluation = Callable[["Tensor"], "tuple[Tensor, Tensor]"]
 #: Computes the loss `[]` where the weights stand, and leaves its gradient in the parameter's
 #: `.grad`.
 Evaluation = Callable[[], "Tensor"]
+#: Leaves the gradient that a batch gives in the parameter's `.grad`, from its rows `[m]`.
+BatchStep = Callable[["Tensor"], None]
+#: Computes the gradients `[r, p, q]` of r fits at W `[r, p, q]` from their batches' rows `[r, m]`.
+StackedBatchStep = Callable[["Tensor", "Tensor"], "Tensor"]
+
+
+@dataclass
+class BatchMemory:
+    """What the gradients of r fits remember of their batches.
+
+    It outlasts the fits that leave their stack.
+    """
+
+    steps: int = 0
+    """Batches that were taken."""
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    """Tensors `[r, …]` by name."""
+
+    def keep_fits(self, rows: Tensor) -> None:
+        """Keep the memory of these fits only, in this order."""
+        self.tensors = {name: tensor[rows] for name, tensor in self.tensors.items()}
 
 
 class Gradient(Component):
@@ -39,6 +69,9 @@ class Gradient(Component):
     in_float64: ClassVar[bool] = False
     #: True if it reads X and y at every evaluation, so that each may find other samples in them.
     supports_batches: ClassVar[bool] = True
+    #: True if it corrects the gradient of a batch so that its noise vanishes at the optimum. It
+    #: takes batches alone.
+    reduces_variance: ClassVar[bool] = False
 
     def check_loss(self, loss: Loss) -> None:
         """Raise ValueError unless this obtains the gradient of `loss`."""
@@ -51,6 +84,16 @@ class Gradient(Component):
             return torch.float64
         return dtype
 
+    def batch_curvature(
+        self, batch: Batch, largest: float, steepest: float, n: int
+    ) -> float | None:
+        """Return the curvature λ with which batches are stable at learning rates up to 2/λ.
+
+        The rates are gradient descent's. None if no bound is known. Of n samples, `largest` is the
+        curvature of the loss, `steepest` the largest that any sample by itself would give it.
+        """
+        return batch.effective_curvature(largest, steepest, n)
+
     @abstractmethod
     def bind(
         self, model: Model, predictor: TrainablePredictor, loss: Loss, X: Tensor, y: Tensor
@@ -60,10 +103,87 @@ class Gradient(Component):
         It is on X `[n, p]` and y `[n, q]`.
         """
 
+    def bind_batches(
+        self,
+        model: Model,
+        predictor: TrainablePredictor,
+        loss: Loss,
+        X: Tensor,
+        y: Tensor,
+        size: int,
+    ) -> BatchStep:
+        """Return the step that takes an unbiased gradient from a batch of `size` samples.
+
+        X is `[n, p]` and y `[n, q]`. Every step copies its batch into the same two buffers.
+        """
+        import torch
+
+        n = len(X)
+        batch_X = X.new_empty(size, *X.shape[1:])
+        batch_y = y.new_empty(size, *y.shape[1:])
+        evaluate = self.bind(model, predictor, loss, batch_X, batch_y)
+        share = batch_gradient_scale(loss, n, size, y.shape[1])
+
+        def step(rows: Tensor) -> None:
+            torch.index_select(X, 0, rows, out=batch_X)
+            torch.index_select(y, 0, rows, out=batch_y)
+            evaluate()
+            if share != 1 and predictor.weight.grad is not None:
+                predictor.weight.grad *= share
+
+        return step
+
+    def stack_batches(
+        self,
+        model: Model,
+        loss: Loss,
+        X: Tensor,
+        y: Tensor,
+        shape: tuple[int, int],
+        memory: BatchMemory,
+    ) -> StackedBatchStep:
+        """Return the step of r fits at once, each with a batch of m samples, (r, m) in `shape`.
+
+        X is `[r, p, 1, n]` and y `[r, q, n]`. Either is `[1, …]` if all fits share it.
+        """
+        import torch
+
+        r, m = shape
+        _, p, _, n = X.shape
+        q = y.shape[1]
+        batch_X = X.new_empty(r, p, 1, m)
+        batch_y = y.new_empty(r, q, m)
+        evaluate = self.stacked(model, loss, batch_X, batch_y)
+        share = batch_gradient_scale(loss, n, m, q)
+        all_X = X.expand(r, p, 1, n)
+        all_y = y.expand(r, q, n)
+
+        def step(W: Tensor, rows: Tensor) -> Tensor:
+            torch.gather(all_X, 3, rows[:, None, None].expand(r, p, 1, m), out=batch_X)
+            torch.gather(all_y, 2, rows[:, None].expand(r, q, m), out=batch_y)
+            _, gradient = evaluate(W)
+            if share != 1:
+                gradient = gradient * share
+            return gradient
+
+        return step
+
     @optional
     def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         """Return the evaluation in a plain program."""
         raise NotImplementedError(f"gradient {self.name} has no script lines")
+
+    def batch_lines(self, model: ModelLines, loss: LossLines, batch: BatchLines) -> GradientLines:
+        """Return the evaluation by batches in a plain program: the loss is that of all samples."""
+        lines = self.script_lines(model, loss)
+        scaled = () if batch.share == 1 else (f"{lines.gradient} *= {batch.share!r}",)
+        step = (*lines.forward, *lines.backward, *scaled)
+        return replace(
+            lines,
+            forward=(),
+            backward=(*batch.take, *step, batch.release, *write_loss(model, loss)),
+            completes=True,
+        )
 
     @optional
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
@@ -163,7 +283,7 @@ class Manual(Gradient):
     def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
         product = f"X.T @ ({loss.derivative})"
         gradient = f"({product}){model.transposed}" if model.transposed else product
-        return GradientLines((), _forward(model, loss), (f"gradient = {gradient}",))
+        return GradientLines((), write_loss(model, loss), (f"gradient = {gradient}",))
 
     def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,7 +316,7 @@ class Autograd(Gradient):
         before = () if model.frozen else (f"{model.weight}.requires_grad_()",)
         return GradientLines(
             before,
-            _forward(model, loss),
+            write_loss(model, loss),
             backward=("loss.backward()",),
             gradient=f"{model.weight}.grad",
             tracked=True,
@@ -394,10 +514,11 @@ def write_loss_alone(model: ModelLines, loss: LossLines) -> GradientLines:
 
     It is for an optimizer that never uses one.
     """
-    return GradientLines((), _forward(model, loss), (), gradient="")
+    return GradientLines((), write_loss(model, loss), (), gradient="")
 
 
-def _forward(model: ModelLines, loss: LossLines) -> Lines:
+def write_loss(model: ModelLines, loss: LossLines) -> Lines:
+    """Return the lines that leave the loss in `loss`."""
     return loss.define(model.prediction), *loss.before, f"loss = {loss.value}"
 
 

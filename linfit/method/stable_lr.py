@@ -6,6 +6,7 @@ n samples, p features.
 from __future__ import annotations
 
 from linfit.method.batches import Batch, largest_sample_curvature
+from linfit.method.gradients import Gradient
 from linfit.method.optimizers import Optimizer
 from linfit.problem.types import Array
 
@@ -23,6 +24,7 @@ def has_stable_lr_bound(optimizer: Optimizer, batch: Batch) -> bool:
 def find_largest_stable_lr(
     optimizer: Optimizer,
     batch: Batch,
+    gradient: Gradient,
     curvature: float,
     X: Array,
     scale: float,
@@ -37,8 +39,8 @@ def find_largest_stable_lr(
     """
     if not has_stable_lr_bound(optimizer, batch):
         return None
-    if not batch.is_full:
-        curvature = batch.effective_curvature(
-            curvature, largest_sample_curvature(X, scale) + strength, len(X)
-        )
-    return optimizer.largest_stable_lr(curvature, count)
+    if batch.is_full:
+        return optimizer.largest_stable_lr(curvature, count)
+    steepest = largest_sample_curvature(X, scale) + strength
+    effective = gradient.batch_curvature(batch, curvature, steepest, len(X))
+    return None if effective is None else optimizer.largest_stable_lr(effective, count)

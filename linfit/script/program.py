@@ -15,6 +15,7 @@ from itertools import chain
 from linfit.component import Frozen
 from linfit.config import GROUPS, FitConfig
 from linfit.errors import ConfigError
+from linfit.method.batches import batch_gradient_scale, batch_loss_ratio
 from linfit.method.gradients import write_loss_alone
 from linfit.problem.datasets.number_lines import write_numbers
 from linfit.problem.datasets.prepare import row_factor
@@ -23,6 +24,7 @@ from linfit.problem.features import Raw
 from linfit.problem.problem import Problem
 from linfit.script.rules import ScriptRule, convergence_rules, divergence_rule
 from linfit.script_fragments import (
+    BatchLines,
     GradientLines,
     Lines,
     LossLines,
@@ -148,7 +150,7 @@ def _program_lines(config: FitConfig) -> list[str]:
     loss = config.loss.script_lines()
     if problem.weights is not None:
         loss = loss.weighted()
-    gradient = _add_penalty(config, model, _gradient_lines(config, model, loss))
+    gradient = _add_penalty(config, model, _gradient_lines(config, problem, model, loss))
     if problem.total is not None:
         gradient = replace(gradient, count=repr(problem.total))
     tuned = config.optimizer.tuned_to(known, config.model)
@@ -168,7 +170,7 @@ def _program_lines(config: FitConfig) -> list[str]:
         *(model if gradient.tracked else model.without_tracking()).before,
         *gradient.before,
         *optimizer.before,
-        *config.batch.script_lines(),
+        *_batch_lines(config, problem),
         *chain.from_iterable(rule.before for rule in rules),
         "",
         f"for step in range({config.steps + 1}):",
@@ -236,16 +238,39 @@ def _averaged_data_lines(config: FitConfig, problem: Problem, scope: ScriptScope
     return (*config.dataset.script_lines(scope), divided)
 
 
-def _gradient_lines(config: FitConfig, model: ModelLines, loss: LossLines) -> GradientLines:
+def _gradient_lines(
+    config: FitConfig, problem: Problem, model: ModelLines, loss: LossLines
+) -> GradientLines:
     """Return lines that leave the loss in `loss`, and compute its gradient if it is needed."""
-    if config.optimizer.uses_gradient or config.stop.gradient_norm is not None:
+    if not config.optimizer.uses_gradient and config.stop.gradient_norm is None:
+        return write_loss_alone(model, loss)
+    if config.batch.is_full:
         return config.gradient.script_lines(model, loss)
-    return write_loss_alone(model, loss)
+    n, columns = problem.seen_targets.shape
+    size = config.batch.num_drawn()
+    share = batch_gradient_scale(config.loss, n, size, columns)
+    ratio = batch_loss_ratio(config.loss, n, size, columns)
+    batch = BatchLines(n, size, share, ratio, _name_arrays(problem))
+    return config.gradient.batch_lines(model, loss, batch)
+
+
+def _batch_lines(config: FitConfig, problem: Problem) -> Lines:
+    """Return lines that draw the batches and keep all samples; none without batches."""
+    if config.batch.is_full:
+        return ()
+    n = problem.shape[0]
+    drawn = config.batch.script_lines(n, config.steps, config.seed)
+    return *drawn, f"samples = {_name_arrays(problem)}"
+
+
+def _name_arrays(problem: Problem) -> str:
+    """Return the names of the arrays of samples, as a tuple of the program."""
+    return "X, y" if problem.weights is None else "X, y, weights"
 
 
 def _tensor_lines(problem: Problem, scope: ScriptScope) -> Lines:
     device = "" if scope.device == "cpu" else f", device={scope.device!r}"
-    names = "X, y" if problem.weights is None else "X, y, weights"
+    names = _name_arrays(problem)
     made = f"torch.tensor(array, dtype={scope.torch_dtype}{device})"
     return (f"{names} = ({made} for array in ({names}))",)
 

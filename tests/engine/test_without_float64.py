@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 import linfit as package
 from linfit.errors import ConfigError
+from linfit.method.gradients import Gradient
 from linfit.script.program import render_script
 from tests.conftest import Ran
 from tests.engine.without_float64 import pretended
@@ -127,7 +128,7 @@ def test_what_needs_float64_is_refused_before_anything_runs(
 
 
 def test_a_gradient_says_itself_that_it_computes_in_float64() -> None:
-    gradients = [config(gradient=row.name).gradient for row in TABLES["gradient"]]
+    gradients = [Gradient.choose(row.name) for row in TABLES["gradient"]]
     assert {gradient.name for gradient in gradients if gradient.in_float64} == {"gram"}
     for gradient in gradients:
         assert gradient.choose_data_dtype(torch.float32) == (

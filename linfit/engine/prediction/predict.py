@@ -262,6 +262,7 @@ def _stable_lr(
     return find_largest_stable_lr(
         optimizer,
         config.batch,
+        config.gradient,
         optimum.curvature_range[0],
         seen.X,
         optimum.scale,
@@ -319,7 +320,7 @@ def noise_floor(config: FitConfig, seen: Problem, optimum: Optimum) -> float | N
     constants = config.optimizer.linear_constants(config.optimizer.count_samples(seen))
     if growth is None or constants is None or constants.momentum:
         return None
-    if not config.shrinkage().is_nothing:
+    if config.gradient.reduces_variance or not config.shrinkage().is_nothing:
         return None
     lr = constants.lr
     curvatures, vectors = np.linalg.eigh(2 * optimum.scale * optimum.root.T @ optimum.root)

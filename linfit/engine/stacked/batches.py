@@ -1,6 +1,6 @@
 """Minibatches of a stack: each fit draws its own, just as it would in the single engine.
 
-n samples, p features, q targets, m samples of a batch, r fits of a stack, u different streams.
+n samples, m samples of a batch, r fits of a stack, u different streams.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from linfit.config import FitConfig
 from linfit.engine.stacked.blocks import Task
-from linfit.method.batches import Sampler, batch_gradient_scale, count_batches_ahead
-from linfit.method.gradients import StackedEvaluation
+from linfit.method.batches import Sampler, count_batches_ahead
+from linfit.method.gradients import BatchMemory, StackedEvaluation
 from linfit.problem.losses import Loss
 
 
@@ -26,6 +26,7 @@ class StackBatches:
 
     def __init__(self, tasks: Sequence[Task], X: Tensor, y: Tensor) -> None:
         self.n = X.shape[-1]
+        self.device = X.device
         self.samplers: list[Sampler] = []
         streams: dict[Hashable, int] = {}
         number = []
@@ -40,6 +41,7 @@ class StackBatches:
         self.ahead = count_batches_ahead(self.samplers[0].size, len(self.samplers))
         self.drawn = torch.empty(len(self.samplers), 0, 0, dtype=torch.int64)  # [u, ahead, m]
         self.at = 0
+        self.memory = BatchMemory()
 
     def draw_rows(self) -> Tensor:
         """Return every fit's next batch as sample indices `[r, m]`."""
@@ -53,33 +55,20 @@ class StackBatches:
     def keep_fits(self, rows: Sequence[int]) -> None:
         """Keep these fits only."""
         self.number = self.number[list(rows)]
+        self.memory.keep_fits(torch.tensor(rows, device=self.device))
 
     def bind_evaluation(
         self, config: FitConfig, loss: Loss, X: Tensor, y: Tensor, r: int
     ) -> StackedEvaluation:
         """Return a function of W: full losses, batch gradients.
 
-        The losses are of all samples, the gradients of the batches. Every step copies its batches
-        into the same two buffers.
+        The losses are of all samples, the gradients of the batches.
         """
-        _, p, _, n = X.shape
-        q = y.shape[1]
-        m = self.samplers[0].size
-        batch_X = X.new_empty(r, p, 1, m)
-        batch_y = y.new_empty(r, q, m)
-        step = config.gradient.stacked(config.model, loss, batch_X, batch_y)
-        share = batch_gradient_scale(loss, n, m, q)
-        all_X = X.expand(r, p, 1, n)
-        all_y = y.expand(r, q, n)
+        shape = (r, self.samplers[0].size)
+        step = config.gradient.stack_batches(config.model, loss, X, y, shape, self.memory)
 
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
-            rows = self.draw_rows().to(X.device)
-            torch.gather(all_X, 3, rows[:, None, None].expand(r, p, 1, m), out=batch_X)
-            torch.gather(all_y, 2, rows[:, None].expand(r, q, m), out=batch_y)
-            _, gradient = step(W)
-            losses = loss.stacked(config.model.stacked(X, W), y)
-            if share != 1:
-                gradient = gradient * share
-            return losses, gradient
+            gradient = step(W, self.draw_rows().to(X.device))
+            return loss.stacked(config.model.stacked(X, W), y), gradient
 
         return evaluate

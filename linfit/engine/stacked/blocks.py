@@ -224,6 +224,8 @@ def estimate_bytes(task: Task) -> int:
     _, p, q = task.data.rounded.shape
     k = len(task.schedule)
     minibatch = 3 * task.config.batch.num_drawn() * (p + q)
+    if task.config.gradient.reduces_variance:
+        minibatch += n * q
     in_dtype = minibatch + n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + k) * p * q
     in_float64 = 2 * n * p + p * p + 2 * k
     updates = task.config.optimizer.count_update_bytes((n, p, q), task.config.loss)

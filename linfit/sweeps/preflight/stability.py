@@ -113,6 +113,7 @@ class StabilityLimits:
         return find_largest_stable_lr(
             task.optimizer,
             task.config.batch,
+            task.config.gradient,
             self._curvature[data],
             data.X,
             task.config.loss.scale(n, q),
