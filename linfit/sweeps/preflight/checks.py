@@ -18,7 +18,6 @@ from linfit.problem.theory.feasibility import (
     check_weights,
     pass_value_errors,
 )
-from linfit.problem.theory.optimum import find_optimum
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.config_files.messages import notify_user
 from linfit.tracking.schema import mlflow_names
@@ -192,7 +191,7 @@ def select_unfinished(configs: Sequence[FitConfig], values: list[float]) -> list
     left: list[int] = []
     for index, config in enumerate(configs):
         losses = known.get(config.fingerprint()) if known else None
-        if losses is None:
+        if losses is None or _lacks_answer(config, losses):
             left.append(index)
         else:
             values[index] = _objective(config, losses)
@@ -202,10 +201,20 @@ def select_unfinished(configs: Sequence[FitConfig], values: list[float]) -> list
 
 
 def _find_objective(config: FitConfig) -> str:
-    """Return the config's `objective`, for `auto` what it is where samples are held out."""
-    if config.objective == "auto" and config.split.holds_out():
+    """Return what `objective` names; of `auto` what it is where the excess loss does not count."""
+    if config.objective != "auto":
+        return config.objective
+    if config.split.holds_out():
         return config.loss.held_out_objective
-    return config.objective
+    return "auto" if config.has_answer() else mlflow_names.LOSS
+
+
+def _lacks_answer(config: FitConfig, losses: Mapping[str, float]) -> bool:
+    """Return True if a finished fit was not measured against its optimum, which this config asks.
+
+    A fit that diverged has no losses.
+    """
+    return config.has_answer() and bool(losses) and mlflow_names.EXCESS not in losses
 
 
 def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
@@ -217,9 +226,7 @@ def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
         found = losses.get(by)
         return math.inf if found is None else orient_value(by, found)
     seen = config.problem().cast(config.dtype)
-    return find_optimum(seen, config.loss, config.shrinkage()).loss + losses.get(
-        mlflow_names.EXCESS, math.inf
-    )
+    return config.find_optimum(seen).loss + losses.get(mlflow_names.EXCESS, math.inf)
 
 
 def drop_unstable(

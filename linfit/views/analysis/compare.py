@@ -102,11 +102,9 @@ def choose_measure(swept: SweepData) -> tuple[str, bool]:
     A training loss is lower where there are more features: it ranks problems only if asked for.
     """
     by = swept.compared_by
-    if by is None:
-        return mlflow_names.EXCESS, False
     is_training_loss = by in (mlflow_names.EXCESS, mlflow_names.LOSS)
-    if is_training_loss and swept.objective == "auto":
-        return mlflow_names.EXCESS, False
+    if by is None or (is_training_loss and swept.objective == "auto"):
+        return swept.shown_name, False
     return by, True
 
 

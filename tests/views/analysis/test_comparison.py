@@ -264,6 +264,16 @@ ENTRY = LeaderboardEntry(
             "(95% interval of the mean factor: 0.1 to 0.9)",
             "yes",
         ),
+        (
+            {"factor": 1.00002, "factor_low": 0.99997, "factor_high": 1.00007},
+            "adam lr=1 had 1.00002 times that, which these seeds cannot tell apart",
+            "no",
+        ),
+        (
+            {"factor": 1 + 1e-9, "factor_low": 1 - 1e-9, "factor_high": 1.5, "rounding": True},
+            "adam lr=1 had the same but for rounding",
+            "no: rounding",
+        ),
         ({}, "adam lr=1 had the same on every seed", "no: equal"),
     ],
 )
