@@ -207,7 +207,7 @@ class Fit:
         if not self._may_win:
             return float("inf")
         _, optimum, problem = self._found()
-        by = self.config.objective
+        by: str = self.config.objective
         if by == "auto" and problem.validation is not None:
             by = self.config.loss.held_out_objective
         if (measure := find_measure(by)) is not None:
