@@ -618,6 +618,34 @@ def test_an_interrupted_run_is_killed_in_mlflow(
     assert f"run {run.info.run_id} is KILLED in MLflow" in err
 
 
+@pytest.mark.parametrize(
+    ("sweep", "right_behind"),
+    [
+        (["-m", "seed=0,1"], "linfit.sweeps.folder.sweep_folder.SweepFolder.release_lock"),
+        ([], "linfit.sweeps.preflight.data_notes.DataNotes.add_notes"),
+    ],
+)
+def test_a_run_interrupted_right_behind_its_end_stays_finished(
+    sweep: list[str],
+    right_behind: str,
+    workdir: Path,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    linfit: Linfit,
+) -> None:
+    def interrupt(*_: Any) -> None:
+        monkeypatch.undo()
+        monkeypatch.chdir(workdir)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(right_behind, interrupt)
+    done = linfit("run", *sweep, "steps=3", "pictures=false")
+    assert done.code == 130
+    assert "KILLED" not in done.err
+    assert ("all 2 fits are kept" in done.err) == bool(sweep)
+    assert {run.info.status for run in runs(client)} == {"FINISHED"}
+
+
 def test_an_interrupted_sweep_keeps_what_is_finished(
     workdir: Path, client: Any, monkeypatch: pytest.MonkeyPatch, linfit: Linfit
 ) -> None:

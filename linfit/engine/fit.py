@@ -202,19 +202,19 @@ class Fit:
 
         Infinity if the fit diverged or failed.
 
-        `auto` is the loss of the held-out samples, or without any the training loss, both evaluated
-        in float64; with theory=none the training loss is that of the fit's dtype. Lower is better:
-        r2, accuracy and roc_auc count as 1 − the measure.
+        `auto` is the loss of the held-out samples, the deviance of counts, or without any the
+        training loss, all evaluated in float64; with theory=none the training loss is that of the
+        fit's dtype. Lower is better: r2, accuracy and roc_auc count as 1 − the measure.
         """
         if not self._may_win:
             return float("inf")
         _, optimum, problem = self._found()
-        by = self.config.objective
+        by: str = self.config.objective
+        if by == "auto" and problem.validation is not None:
+            by = self.config.loss.held_out_objective
         if (measure := find_measure(by)) is not None:
             found = self.list_measures()
             return measure.to_loss(found[by]) if by in found else float("inf")
-        if by == "auto" and problem.validation is not None:
-            by = "validation_loss"
         if by == "auto" and not optimum.is_known:
             by = "loss"
         if by == "validation_loss":

@@ -16,6 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linfit.config import FitConfig
 from linfit.engine.difference import compare_losses, parting_step, rounding_floor
@@ -28,6 +29,7 @@ from linfit.problem.datasets.targets import encode_targets
 from linfit.problem.features import Raw
 from linfit.problem.problem import Problem
 from linfit.problem.split import Holdout
+from linfit.problem.types import Array
 from linfit.settings import SingleEngine
 
 # A fit with more than this gets no twins: they would cost more than they tell.
@@ -53,6 +55,8 @@ class TwinComparison:
     """
     least: float
     """Excess loss at or below which there is only rounding; smaller ones count as this."""
+    loss_spread: float = 0.0
+    """Like `spread`, of the losses, or if larger of those of the samples held out."""
 
 
 def compare_with_twins(configs: Sequence[FitConfig]) -> list[TwinComparison | None]:
@@ -124,7 +128,8 @@ def _compare_family(family: Sequence[Fit]) -> TwinComparison | None:
     steps = [_find_parting_step(own, twin) for twin in twins]
     step = min((step for step in steps if step is not None), default=None)
     spread = max(_measure_spread(own, twin, least, step) for twin in twins)
-    return TwinComparison(step, spread, least)
+    loss_spread = max(_measure_loss_spread(own, twin, step) for twin in twins)
+    return TwinComparison(step, spread, least, loss_spread)
 
 
 def _find_parting_step(own: Fit, twin: Fit) -> int | None:
@@ -146,11 +151,36 @@ def _measure_spread(own: Fit, twin: Fit, least: float, step: int | None) -> floa
         return 0.0 if own.status is twin.status else float("inf")
     if not least > 0:  # the fit starts at the optimum
         return 0.0
+    mine, theirs = _find_late_steps(own, twin, step)
+    one = np.maximum(own.excess_losses[mine], least)
+    other = np.maximum(twin.excess_losses[theirs], least)
+    return _summarize_ratios(one / other)
+
+
+def _measure_loss_spread(own: Fit, twin: Fit, step: int | None) -> float:
+    """Return the `loss_spread` of `TwinComparison` for one twin."""
+    if not (np.isfinite(own.loss) and np.isfinite(twin.loss)):
+        return 0.0 if own.status is twin.status else float("inf")
+    mine, theirs = _find_late_steps(own, twin, step)
+    spread = _summarize_ratios(own.losses[mine] / twin.losses[theirs])
+    held_out = own.validation_losses
+    same_held_out = twin.validation_losses
+    if held_out is None or same_held_out is None:  # the twin in reverse holds nothing out
+        return spread
+    return max(spread, _summarize_ratios(held_out[mine] / same_held_out[theirs]))
+
+
+def _find_late_steps(
+    own: Fit, twin: Fit, step: int | None
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return where both fits have the recorded steps from `step` on, the last one if it is None."""
     steps, mine, theirs = np.intersect1d(own.steps, twin.steps, return_indices=True)
-    if step is None:
-        step = int(steps[-1])
-    late = steps >= step
-    one = np.maximum(own.excess_losses[mine][late], least)
-    other = np.maximum(twin.excess_losses[theirs][late], least)
-    ratios = np.abs(np.log10(one / other))
-    return float(max(ratios[-1], np.median(ratios)))
+    late = steps >= (steps[-1] if step is None else step)
+    return mine[late], theirs[late]
+
+
+def _summarize_ratios(ratios: Array) -> float:
+    """Return the |log₁₀| of the last ratio, or if larger their median; NaN counts as 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.nan_to_num(np.abs(np.log10(ratios)), nan=0.0, posinf=np.inf)
+    return float(max(logs[-1], np.median(logs)))

@@ -48,7 +48,7 @@ SWEEPS: dict[str, tuple[tuple[str, ...], float, str]] = {
             "seed=range(0,6)",
         ),
         0.0,
-        "degree=1 has the lowest validation loss: median validation loss ",
+        "degree=1 has the lowest validation loss: median ",
     ),
     "random draws": (
         (

@@ -60,6 +60,8 @@ class Loss(Component):
     #: The M of |L‴| ≤ M·L″ of `terms`, 0 for piecewise squares, None if there is none. It tells how
     #: far a computed optimum may be off.
     self_concordance: ClassVar[float | None] = None
+    #: What `objective: auto` compares of samples held out. It is never negative: factors compare.
+    held_out_objective: ClassVar[str] = "validation_loss"
 
     @abstractmethod
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Poisson(Loss):
     """Poisson's loss of counts, exp(η) − yη, mean over n·q, for whole y ≥ 0.
 
-    As torch's PoissonNLLLoss; log y! is left out, so that it may be negative. exp(η) is the
+    As torch's PoissonNLLLoss; log y! is left out, so that it may be negative: samples held out are
+    compared by their deviance, which is not. exp(η) is the
     expected count. It overflows above η = 88 in float32: the fit has diverged. Its curvature has no
     bound, so that no learning rate is stable from everywhere. The optimum is that of scikit-learn's
     `PoissonRegressor(alpha=…)` at `penalty=ridge` of strength alpha.
@@ -26,6 +27,7 @@ class Poisson(Loss):
 
     target_kind: ClassVar[TargetKind] = "count"
     self_concordance: ClassVar[float | None] = 1.0
+    held_out_objective: ClassVar[str] = "validation_mean_poisson_deviance"
     name: Literal["poisson"] = "poisson"
 
     def terms(self, eta: Tensor, y: Tensor) -> Tensor:

@@ -99,7 +99,8 @@ class Plan:
     stacks: list[PlannedStack]
     unstable: list[UnstableFit]
     doubtful: list[UnstableFit]
-    """Fits by batches above the learning rate that is stable for any draw: they may diverge."""
+    """Fits that may diverge: above the learning rate that is stable for any draw of batches, or
+    from any start where the loss is not quadratic."""
     no_bound_known: dict[str, int]
     """Number of fits by optimizers that state no largest stable learning rate."""
     failing: dict[str, str]
@@ -231,12 +232,15 @@ def plan_jobs(enumeration: Enumeration, left_out: Sequence[UnstableFit] = ()) ->
         exceeded.update(above)
         doubtful.update(limits.find_doubtful(block))
         forecasts.add_block(block)
-        unknown.update(
-            task.config.optimizer.name
-            for task in block
-            if not limits.has_bound(task)
-            and bound_stable_lr(task.config, task.optimum, task.data.rounded) is None
-        )
+        for task in block:
+            if limits.has_bound(task):
+                continue
+            bound = bound_stable_lr(task.config, task.optimum, task.data.rounded)
+            lr = vars(task.config.optimizer).get("lr")
+            if bound is None:
+                unknown[task.config.optimizer.name] += 1
+            elif lr is not None and lr > bound:
+                doubtful[task.index] = (float(lr), bound)
         first = block[0]
         key = (why, identify_stack(first))
         if key not in stacks:

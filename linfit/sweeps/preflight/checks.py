@@ -177,8 +177,8 @@ def find_finished_losses(config: FitConfig) -> dict[str, dict[str, float]]:
     if history is None:
         return {}
     keys = list(mlflow_names.LOSSES)
-    if find_measure(config.objective) is not None:
-        keys.append(config.objective)
+    if find_measure(by := _find_objective(config)) is not None:
+        keys.append(by)
     return history.find_finished(compute_code_digest(config.plugins), keys)
 
 
@@ -200,6 +200,15 @@ def select_unfinished(configs: Sequence[FitConfig], values: list[float]) -> list
     return left
 
 
+def _find_objective(config: FitConfig) -> str:
+    """Return what `objective` names; of `auto` what it is where the excess loss does not count."""
+    if config.objective != "auto":
+        return config.objective
+    if config.split.holds_out():
+        return config.loss.held_out_objective
+    return "auto" if config.has_answer() else mlflow_names.LOSS
+
+
 def _lacks_answer(config: FitConfig, losses: Mapping[str, float]) -> bool:
     """Return True if a finished fit was not measured against its optimum, which this config asks.
 
@@ -212,13 +221,10 @@ def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
     """Return the `Fit.objective` of a fit with these stored losses; a diverged one has none."""
     if not losses:
         return math.inf
-    if config.objective != "auto":
-        found = losses.get(config.objective)
-        return math.inf if found is None else orient_value(config.objective, found)
-    if config.split.holds_out():
-        return losses.get(mlflow_names.VALIDATION, math.inf)
-    if not config.has_answer():
-        return losses.get(mlflow_names.LOSS, math.inf)
+    by = _find_objective(config)
+    if by != "auto":
+        found = losses.get(by)
+        return math.inf if found is None else orient_value(by, found)
     seen = config.problem().cast(config.dtype)
     return config.find_optimum(seen).loss + losses.get(mlflow_names.EXCESS, math.inf)
 

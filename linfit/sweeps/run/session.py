@@ -71,7 +71,8 @@ class RunSession:
         if self.active is None:
             return
         self.active.kill()
-        self._killed = self.active.run_id
+        if not self.active.has_ended:
+            self._killed = self.active.run_id
         if isinstance(self.active, SweepRun):
             self._num_kept = len(self.active.completed)
             self._all_kept = self.active.is_complete
@@ -79,11 +80,13 @@ class RunSession:
 
     def describe_end(self) -> str:
         """Return what is kept after an interrupt, and how to resume."""
-        kept = ""
-        if self._killed:
+        parts = []
+        if self._folder is not None and (self._killed or self._all_kept):
             which = f"all {self._num_kept}" if self._all_kept else f"{self._num_kept} finished"
-            fits = f"{which} fits are kept, " if self._folder is not None else ""
-            kept = f"; {fits}run {self._killed} is KILLED in MLflow"
+            parts.append(f"{which} fits are kept")
+        if self._killed:
+            parts.append(f"run {self._killed} is KILLED in MLflow")
+        kept = f"; {', '.join(parts)}" if parts else ""
         return kept + self.describe_resumption()
 
     def describe_resumption(self) -> str:

@@ -45,6 +45,8 @@ class SingleRun:
     row: run_records.RunRecord
     recording_error: str = ""
     """Why its numbers could not be recorded."""
+    has_ended: bool = False
+    """True once the store has its end: nothing makes it KILLED any more."""
 
     @staticmethod
     def start(config: FitConfig, name: str, options: RunOptions) -> SingleRun:
@@ -91,10 +93,12 @@ class SingleRun:
         )
 
     def kill(self) -> None:
-        """End the run as KILLED, or as FAILED if recording failed.
+        """End the run as KILLED, or as FAILED if recording failed, unless it has ended.
 
         A store that fails now is ignored.
         """
+        if self.has_ended:
+            return
         if self.recording_error:
             ended = run_records.record_unrecorded(
                 self.row, milliseconds_now(), self.recording_error
@@ -121,4 +125,5 @@ class SingleRun:
         except (LinfitError, OSError) as error:
             self.recording_error = str(error)
             raise
+        self.has_ended = True
         self.row = row

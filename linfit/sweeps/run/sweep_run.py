@@ -77,6 +77,8 @@ class SweepRun:
     """The parent's name once all batches have come; empty if it keeps its own."""
     is_complete: bool = field(init=False, default=False)
     """True once all fits are recorded, and only the sweep's end is left."""
+    has_ended: bool = field(init=False, default=False)
+    """True once the store has the parent's end: nothing makes it KILLED any more."""
     run_id: str = field(init=False, default="")
     varying: tuple[str, ...] = field(init=False)
     """The keys that vary among the fits that have come."""
@@ -196,16 +198,22 @@ class SweepRun:
             model = self._predictor(scratch)
             ended = run_records.select_new_metrics(self.row, self.earlier.metrics)
             self.recorder.end_run(self.run_id, ended, files, model)
+            self.has_ended = True
         parts.remove_parts()
         self.folder.release_lock()
         self.remarks.tell_rest()
         return self._result()
 
     def kill(self) -> None:
-        """Keep the completed fits, and end the parent as KILLED.
+        """Keep the completed fits, and end the parent as KILLED unless it has ended.
 
         Every step is done as far as the store and the disk still allow.
         """
+        if self.has_ended:
+            with suppress(OSError):  # they may be gone already
+                self._pipeline.parts.remove_parts()
+            self.folder.release_lock()
+            return
         self._pipeline.expect_failures()
         with suppress(LinfitError, OSError):
             self.flush()

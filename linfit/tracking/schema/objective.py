@@ -49,6 +49,8 @@ class ProblemKey(NamedTuple):
 
     None if there are no validation samples.
     """
+    held_out_objective: str
+    """What compares validation samples, a function of the loss."""
     has_answer: bool = True
     """False if no optimum is computed, so that there is no excess loss."""
 
@@ -72,14 +74,25 @@ def identify_problem(data: Mapping[str, Any]) -> ProblemKey:
         loss=(parts["loss"], parts["mean_over"]),
         penalty=parts["penalty"],
         held_out=held_out,
+        held_out_objective=_find_held_out_objective(data.get("loss")),
         has_answer=data.get(THEORY_KEY) != "none",
     )
 
 
+def _find_held_out_objective(loss: Any) -> str:
+    kind = _find_loss_type(loss)
+    return VALIDATION if kind is None else str(kind.held_out_objective)
+
+
+def _find_loss_type(loss: Any) -> Any:
+    """Return the class of a loss, given as plain data; None if it is unknown."""
+    name = loss.get("name", "") if isinstance(loss, Mapping) else loss
+    return Loss.choices.get(name)
+
+
 def is_summed_loss(loss: Any) -> bool:
     """Return True if a loss, as plain data, grows with the number of samples, or is unknown."""
-    name = loss.get("name", "") if isinstance(loss, Mapping) else loss
-    kind: Any = Loss.choices.get(name)
+    kind = _find_loss_type(loss)
     return kind is None or not kind.model_construct().averages()
 
 
@@ -146,7 +159,7 @@ class SweepObjective:
         losses = {problem.loss for problem in self.problems}
         held_out = {problem.held_out for problem in self.problems}
         if len(losses) == len(held_out) == 1 and None not in held_out:
-            return VALIDATION
+            return next(iter(self.problems)).held_out_objective
         if len(self.problems) <= 1:
             has_answers = all(problem.has_answer for problem in self.problems)
             return EXCESS if has_answers else LOSS
@@ -170,7 +183,7 @@ def describe_objective(by: str) -> str:
     Lower is better: the larger of two accuracies is the lower `1 − accuracy`.
     """
     measure = find_measure(by)
-    words = by.replace("_", " ")
+    words = by.replace("_", " ").replace("poisson", "Poisson")
     return f"1 − {words}" if measure is not None and measure.higher_is_better else words
 
 

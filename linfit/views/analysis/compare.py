@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from linfit.errors import LinfitError
 from linfit.problem.measures import find_measure
 from linfit.problem.types import Array
 from linfit.tracking.schema import mlflow_names
@@ -86,8 +87,8 @@ def compare_methods(swept: SweepData) -> Comparison:
         replicates=name_replicates(swept.keys),
     )
     if measure != mlflow_names.EXCESS:
-        return _note_rounding(found, max(map(ROUNDING_FACTOR.__getitem__, swept.dtypes)))
-    if not across:
+        found = _note_rounding(found, max(map(ROUNDING_FACTOR.__getitem__, swept.dtypes)))
+    elif not across:
         picks = [_key(entry) for entry in entries]
         found = replace(found, lowest_loss=describe_lowest_loss(swept, reporting, picks))
     if mlflow_names.TWINS not in swept.files:
@@ -101,9 +102,10 @@ def choose_measure(swept: SweepData) -> tuple[str, bool]:
     A training loss is lower where there are more features: it ranks problems only if asked for.
     """
     by = swept.compared_by
-    if by is not None and (by == mlflow_names.VALIDATION or swept.objective != "auto"):
-        return by, True
-    return swept.shown_name, False
+    is_training_loss = by in (mlflow_names.EXCESS, mlflow_names.LOSS)
+    if by is None or (is_training_loss and swept.objective == "auto"):
+        return swept.shown_name, False
+    return by, True
 
 
 def _name_picks(picks: Sequence[Pick], across: bool) -> dict[Pick, str]:
@@ -164,6 +166,7 @@ def add_twins(comparison: Comparison, twins: Twins) -> Comparison:
                 own,
                 first.median,
                 best,
+                comparison.measure,
             )
         if own is None:
             step = float("nan")
@@ -205,6 +208,7 @@ def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.Dat
     groups = swept.groups
     is_excess = measure == mlflow_names.EXCESS
     losses = measure_losses(swept, measure)
+    _refuse_negative(losses, measure)
     floors = swept.floors if is_excess else _find_measure_floor(losses, measure)
     with np.errstate(divide="ignore"):
         log = np.log10(np.where(np.isfinite(losses), losses, np.nan))
@@ -223,6 +227,16 @@ def collect_fits(swept: SweepData, measure: str = mlflow_names.EXCESS) -> pd.Dat
             "steps": np.where(_is_within_tolerance(swept), steps, np.inf),
         }
     )
+
+
+def _refuse_negative(losses: Array, measure: str) -> None:
+    """Raise LinfitError for negative losses, which no factor compares."""
+    number = int((losses < 0).sum())
+    if number:
+        raise LinfitError(
+            f"the {MEASURES[measure]} of {number} fits is negative, and rankings compare factors: "
+            "choose another objective, as excess_loss or a measure"
+        )
 
 
 def _find_measure_floor(values: Array, measure: str) -> Array:

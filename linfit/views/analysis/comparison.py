@@ -21,7 +21,7 @@ from linfit.views.analysis.ranking import (
     LeaderboardEntry,
 )
 from linfit.views.analysis.replicates import SEEDS, Replicates
-from linfit.views.analysis.rounding_floor import format_bound, format_rounded
+from linfit.views.analysis.rounding_floor import format_bound, format_factor, format_rounded
 from linfit.views.analysis.statistics import CONFIDENCE, MOST_SHOWN_SEEDS
 
 #: The losses and measures that rankings compare, in words.
@@ -151,11 +151,12 @@ class Comparison:
         median = "median " if first.finished > 1 else ""
         bound = format_bound(first.median, first.at_floor)
         told = "; ".join(filter(None, (self._name_dtype(first), self._describe_spread(first))))
-        found = f"{median}{self.measured} {bound}" + (f" ({told})" if told else "")
+        found = bound + (f" ({told})" if told else "")
         if self.measure == mlflow_names.EXCESS:
-            answer = f"{where}{first.name} came nearest to the optimum: {found}"
+            nearest = f"{where}{first.name} came nearest to the optimum"
+            answer = f"{nearest}: {median}{self.measured} {found}"
         else:
-            answer = f"{where}{first.name} has the lowest {self.measured}: {found}"
+            answer = f"{where}{first.name} has the lowest {self.measured}: {median}{found}"
         if first.finished < first.fits:
             answer += f", of the {first.finished} of {first.fits} fits that finished"
 
@@ -214,7 +215,11 @@ def describe_second(second: LeaderboardEntry, replicates: Replicates) -> str:
         verdict = _describe_mean_factor(second)
     elif not np.isnan(second.factor_low):
         verdict = f", which these {replicates.many} cannot tell apart"
-    return f"{subject} had {bound}{format_rounded(second.factor)} times that{verdict}"
+    factor = format_factor(second.factor)
+    if factor == "1" and second.rounding:
+        return f"{subject} had the same but for rounding"
+    amount = "the same to six digits" if factor == "1" else f"{bound}{factor} times that"
+    return f"{subject} had {amount}{verdict}"
 
 
 def _describe_mean_factor(entry: LeaderboardEntry) -> str:
@@ -245,4 +250,4 @@ def format_factors(low: float, high: float) -> str:
         return ""
     if high > low * WIDEST_INTERVAL:
         return "wide"
-    return f"{format_rounded(low)} to {format_rounded(high)}"
+    return f"{format_factor(low)} to {format_factor(high)}"

@@ -14,6 +14,7 @@ from linfit.engine.rounding_twins import TwinComparison
 from linfit.errors import LinfitError
 from linfit.problem.datasets.readers.opened import read_bounded
 from linfit.system.atomic_files import write_atomically
+from linfit.tracking.schema import mlflow_names
 
 #: The most bytes that are read of a file of twins.
 MAX_TWINS_BYTES = 2**20
@@ -28,17 +29,16 @@ def write_twins(twins: Twins, file: Path) -> Path:
 
     Null is an infinite spread.
     """
-    rows = []
-    for row, parting in twins.items():
-        spread = parting.spread if math.isfinite(parting.spread) else None
-        rows.append(
-            {
-                "row": row,
-                "step": parting.step,
-                "spread": spread,
-                "least": parting.least,
-            }
-        )
+    rows = [
+        {
+            "row": row,
+            "step": parting.step,
+            "spread": _drop_infinity(parting.spread),
+            "least": parting.least,
+            "loss_spread": _drop_infinity(parting.loss_spread),
+        }
+        for row, parting in twins.items()
+    ]
     with write_atomically(file) as temporary:
         temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return file
@@ -58,8 +58,17 @@ def read_twins(file: Path) -> Twins:
 
 def _parse(row: dict[str, Any]) -> TwinComparison:
     step = None if row["step"] is None else int(row["step"])
-    spread = math.inf if row["spread"] is None else float(row["spread"])
-    return TwinComparison(step, spread, float(row["least"]))
+    spread = _read_spread(row["spread"])
+    loss_spread = _read_spread(row.get("loss_spread", 0.0))  # older files have none
+    return TwinComparison(step, spread, float(row["least"]), loss_spread)
+
+
+def _drop_infinity(spread: float) -> float | None:
+    return spread if math.isfinite(spread) else None
+
+
+def _read_spread(value: Any) -> float:
+    return math.inf if value is None else float(value)
 
 
 def find_horizon(twins: Twins) -> int | None:
@@ -71,8 +80,21 @@ def find_horizon(twins: Twins) -> int | None:
     return min(steps, default=None)
 
 
-def is_within_rounding(one: float, own: TwinComparison, other: float, best: TwinComparison) -> bool:
-    """Return True if two excess losses are no further apart than twins are."""
+def is_within_rounding(
+    one: float,
+    own: TwinComparison,
+    other: float,
+    best: TwinComparison,
+    measure: str = mlflow_names.EXCESS,
+) -> bool:
+    """Return True if two losses named `measure` are no further apart than twins are.
+
+    Twins tell nothing of other measures.
+    """
+    if measure in (mlflow_names.LOSS, mlflow_names.VALIDATION):
+        return bool(abs(np.log10(one / other)) <= max(own.loss_spread, best.loss_spread))
+    if measure != mlflow_names.EXCESS:
+        return False
     least = max(own.least, best.least, np.finfo(float).tiny)
     with np.errstate(invalid="ignore"):
         gap = abs(np.log10(max(one, least) / max(other, least)))

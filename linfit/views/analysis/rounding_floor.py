@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # a single fit does without pandas
 
 #: The floor of a fit that started at its optimum, or whose start is not known.
 LEAST_FLOOR = float(np.finfo(float).tiny)
+#: Distance from 1 below which a factor is written as 1.
+LEAST_SHOWN_DISTANCE = 1e-6
 
 
 def compute_floor(initial_excess: float, dtype: str) -> float:
@@ -60,8 +62,22 @@ def describe_clipping(highest: float) -> str:
 
 
 def format_rounded(value: float) -> str:
-    """Return a number with three digits: more would pretend."""
-    return "–" if np.isnan(value) else f"{value:.3g}"
+    """Return a number with three digits: more would pretend. Below a million it has no exponent."""
+    if np.isnan(value):
+        return "–"
+    text = f"{value:.3g}"
+    if 1e3 <= abs(float(text)) < 1e6:
+        return f"{float(text):.0f}"
+    return text
+
+
+def format_factor(value: float) -> str:
+    """Return a factor with three digits, or near 1 with two digits of its distance from 1."""
+    distance = abs(value - 1)
+    if not LEAST_SHOWN_DISTANCE <= distance < 0.01:
+        return format_rounded(value)
+    decimals = 1 - int(np.floor(np.log10(distance)))
+    return f"{value:.{decimals}f}".rstrip("0")
 
 
 def format_bound(value: float, at_floor: bool) -> str:

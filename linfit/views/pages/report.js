@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const {titles, columns, numbers, rounded, terms, run} = data.table, PAGE = 100, PRINTED = 1000, DIGITS = 3, ID = 12;
 const total = columns.length ? columns[0].length : 0;
-let shown = Array.from({length: total}, (_, i) => i), page = 0, by = data.sorted, down = false, size = PAGE;
+let shown = Array.from({length: total}, (_, i) => i), page = 0, by = data.sorted, down = data.descending, size = PAGE;
 let wrong = []; // with what is looked for
 let texts = null; // each row in small letters, made when something is first looked for
 
@@ -13,7 +13,7 @@ function text(value) {
 
 function short(value) { // with three digits, written as in the leaderboard
   const [mantissa, power] = value.toExponential(DIGITS - 1).split("e").map(Number);
-  if (power >= -4 && power < DIGITS) return text(Number(value.toPrecision(DIGITS)));
+  if (power >= -4 && power < 6) return text(Number(value.toPrecision(DIGITS)));
   return `${mantissa}e${power < 0 ? "-" : "+"}${text(Math.abs(power)).padStart(2, "0")}`;
 }
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # pandas is for sweeps alone
 MOST_NOTED_ROWS = 10
 MOST_NOTED_WEIGHTS = 4
 MOST_DATA_NOTES = 5
+#: The start of a run's id, which commands take.
+SHOWN_ID = 12
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,10 @@ def count_outcomes(done: Sequence[CompletedFit]) -> str:
 
 
 def describe_best(done: Sequence[CompletedFit], recorded: RecordedRun) -> str:
-    """Return the best fit with a link to its run, or why there is none."""
+    """Return the best of single fits with a link to its run, or why there is none.
+
+    Other noise may put another fit first: what compares methods is named.
+    """
     by = mlflow_names.read_ranking_loss(recorded.row.tags)
     first = min(done, key=lambda fit: fit.loss_by(by))
     if first.loss_by(by) == float("inf"):
@@ -129,11 +134,12 @@ def describe_best(done: Sequence[CompletedFit], recorded: RecordedRun) -> str:
     if by is None:
         return f"{INCOMPARABLE_HINT}. No model is logged."
 
-    # One fit, which other noise may put elsewhere: methods are compared by their medians.
     name = descriptions.format_code(first.name)
     if first.run_id:
         name = descriptions.link_run(name, recorded.recorder.experiment_id, first.run_id)
-    return f"The lowest {describe_objective(by)}, {_short(first.loss_by(by))}, has {name}."
+    lowest = f"Of single fits {name} has the lowest {describe_objective(by)}"
+    compare = descriptions.format_code(f"linfit report {recorded.run_id[:SHOWN_ID]}")
+    return f"{lowest}, {_short(first.loss_by(by))}; {compare} compares the methods."
 
 
 def describe_end(fit: Fit) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from linfit.problem.measures import find_measure
+from linfit.tracking.schema.mlflow_names import EXCESS
 from linfit.tracking.schema.objective import OBJECTIVE_COLUMN
 from linfit.tracking.schema.saved_views import format_run_address
 from linfit.views.analysis.rounding_floor import format_rounded
@@ -21,9 +23,8 @@ MOST_LISTED_WEIGHTS = 4
 #: Digits of a number in the table, which is filtered by them; results are shown with three.
 TABLE_DIGITS = 7
 #: Columns before what is varied, and after everything.
-FIRST_COLUMNS = ("row", "name", "excess_loss", "status", "loss")
+FIRST_COLUMNS = ("row", "name", EXCESS, "status", "loss")
 LAST_COLUMNS = ("weights", "run_id")
-ORDER_COLUMN = "excess_loss"
 #: The start of a run's id, which is all of it that is shown.
 SHOWN_ID = 12
 #: Where `linfit ui` serves unless another port is named.
@@ -37,6 +38,9 @@ class FitTable:
     columns: dict[str, list[Any]]
     run_address: tuple[str, str] | None = None
     """What stands before and after a run's id in the address of its page; None if unknown."""
+    order: str = EXCESS
+    """The title of the column by which rows are in order."""
+    descending: bool = False
 
     @property
     def titles(self) -> list[str]:
@@ -60,34 +64,37 @@ class FitTable:
         }
 
     def list_first_rows(self) -> list[list[str]]:
-        """Return the first rows by excess loss, those without one last, as text.
-
-        By loss if no fit has an excess loss.
-        """
-        values = self.columns[ORDER_COLUMN]
-        if all(value is None for value in values):
-            values = self.columns["loss"]
-        order = sorted(range(len(values)), key=lambda index: _place_last(values[index]))
+        """Return the first rows in order, those without a value last, as text."""
+        sign = -1 if self.descending else 1
+        keys = [_place_last(value, sign) for value in self.columns[self.order]]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
         return [
             [_format_cell(title, column[index]) for title, column in self.columns.items()]
             for index in order[:FIRST_ROWS]
         ]
 
 
-def collect_fit_table(swept: SweepData) -> FitTable:
-    """Return the table of all fits, results first.
+def collect_fit_table(swept: SweepData, compared: str = EXCESS) -> FitTable:
+    """Return the table of all fits, results first, the best by the `compared` loss or measure.
 
     Columns without a value are left out, but for the excess loss.
     """
     table = swept.table.drop(columns=["dtype", "error", OBJECTIVE_COLUMN], errors="ignore")
     between = table.columns.drop(list(LAST_COLUMNS))
     columns = {}
-    for name in dict.fromkeys((*FIRST_COLUMNS, *between, *LAST_COLUMNS)):
+    first = (*FIRST_COLUMNS[:2], compared, *FIRST_COLUMNS[2:])
+    for name in dict.fromkeys((*first, *between, *LAST_COLUMNS)):
+        if name not in table:
+            continue
         write = _weights if name == "weights" else _plain
         column = [write(value) for value in table[name].tolist()]
-        if name == ORDER_COLUMN or any(value is not None for value in column):
+        if name == EXCESS or any(value is not None for value in column):
             columns[name.replace(" ", "_")] = column  # blanks part the words of the filter
-    return FitTable(columns, find_run_address(swept))
+    measure = find_measure(compared)
+    is_higher_better = measure is not None and measure.higher_is_better
+    if compared not in columns:
+        return FitTable(columns, find_run_address(swept))
+    return FitTable(columns, find_run_address(swept), compared, is_higher_better)
 
 
 def find_run_address(swept: SweepData) -> tuple[str, str] | None:
@@ -109,8 +116,8 @@ def _is_numeric(column: Sequence[Any]) -> bool:
     return bool(found) and all(type(value) in (int, float) for value in found)
 
 
-def _place_last(value: float | None) -> tuple[bool, float]:
-    return value is None, value or 0.0
+def _place_last(value: float | None, sign: int) -> tuple[bool, float]:
+    return value is None, sign * (value or 0.0)
 
 
 def _format_cell(title: str, value: Any) -> str:

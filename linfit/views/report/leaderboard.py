@@ -13,7 +13,7 @@ from linfit.tracking.schema.descriptions import escape_markdown
 from linfit.tracking.schema.mlflow_names import LEADERBOARD
 from linfit.views.analysis.comparison import Comparison, format_ends, format_factors
 from linfit.views.analysis.ranking import LeaderboardEntry
-from linfit.views.analysis.rounding_floor import format_rounded
+from linfit.views.analysis.rounding_floor import format_factor
 from linfit.views.analysis.seed_split import SIMULTANEOUS
 
 
@@ -74,7 +74,7 @@ def _row(rank: int, entry: LeaderboardEntry, comparison: Comparison) -> dict[str
 def _factor(entry: LeaderboardEntry) -> str:
     if np.isnan(entry.factor):
         return ""
-    return f"{'≥ ' if entry.factor_at_least else ''}{format_rounded(entry.factor)}"
+    return f"{'≥ ' if entry.factor_at_least else ''}{format_factor(entry.factor)}"
 
 
 def _told_apart(entry: LeaderboardEntry, comparison: Comparison) -> str:

@@ -43,7 +43,7 @@ from linfit.views.report.column_terms import (
     explain_leaderboard,
 )
 from linfit.views.report.failures import explain_failure, group_failures
-from linfit.views.report.fit_table import ORDER_COLUMN, collect_fit_table
+from linfit.views.report.fit_table import collect_fit_table
 from linfit.views.report.leaderboard import format_leaderboard
 
 PAGE_ASSETS = Path(__file__).parents[1] / "pages"
@@ -80,7 +80,7 @@ def render_page(
     )
     pictures = [prepare_picture(chart, stills) for chart in charts]
     board = format_leaderboard(comparison)
-    table = collect_fit_table(swept)
+    table = collect_fit_table(swept, comparison.measure)
     lost = np.flatnonzero(~swept.results["status"].isin(FINISHED_STATUSES).to_numpy()).tolist()
     return environment.get_template("report.html").render(
         name=swept.name,
@@ -111,7 +111,8 @@ def render_page(
         data={
             "table": table.to_json(),
             "charts": [picture.plot for picture in pictures],
-            "sorted": table.titles.index(ORDER_COLUMN),
+            "sorted": table.titles.index(table.order),
+            "descending": table.descending,
         },
         plotly=Markup(pack_plotly()),
         css=Markup((PAGE_ASSETS / "report.css").read_text(encoding="utf-8")),

@@ -172,7 +172,7 @@ def _print_stability(plan: Plan) -> None:
     if plan.doubtful:
         out.print(
             f"doubtful  {len(plan.doubtful)} fits may diverge: "
-            "above what is stable whatever their batches draw"
+            "above what is stable from any start and with any batches"
         )
     _print_reasons("", _group_alike(plan.doubtful))
     if unknown:

@@ -264,6 +264,16 @@ ENTRY = LeaderboardEntry(
             "(95% interval of the mean factor: 0.1 to 0.9)",
             "yes",
         ),
+        (
+            {"factor": 1.00002, "factor_low": 0.99997, "factor_high": 1.00007},
+            "adam lr=1 had 1.00002 times that, which these seeds cannot tell apart",
+            "no",
+        ),
+        (
+            {"factor": 1 + 1e-9, "factor_low": 1 - 1e-9, "factor_high": 1.5, "rounding": True},
+            "adam lr=1 had the same but for rounding",
+            "no: rounding",
+        ),
         ({}, "adam lr=1 had the same on every seed", "no: equal"),
     ],
 )
@@ -338,3 +348,30 @@ def test_markdown_shows_a_name_as_it_is() -> None:
     shown = escape_markdown(name)
     assert html.unescape(shown) == name
     assert set(re.sub(r"&#\d+;", "", shown)) & set("<>|*_`[]\\#@&") == set()
+
+
+def test_counts_held_out_are_compared_by_their_deviance_which_is_never_negative(
+    swept_of: Callable[..., SweepData],
+) -> None:
+    grid = "hydra.sweeper.grids=[{optimizer: sgd, optimizer.lr: 0.1}, {optimizer: newton}]"
+    given = ("dataset=counts", "loss=poisson", "features.intercept=true", "init=zeros", "steps=50")
+    swept = swept_of(*given, "split.validation=0.2", "seed=range(0,4)", grid)
+    comparison = compare_methods(swept)
+    table = swept.results
+    assert (table["validation_loss"] < 0).any()
+    assert comparison.measure == "validation_mean_poisson_deviance"
+    assert table["objective"].equals(table["validation_mean_poisson_deviance"])
+    assert all(entry.finished == entry.fits == 4 for entry in comparison.entries)
+    lowest = min(
+        table.loc[comparison.fits["method"] == method, "objective"].median()
+        for method in ("sgd", "newton")
+    )
+    assert comparison.entries[0].median == pytest.approx(lowest)
+    assert "the lowest validation mean Poisson deviance" in comparison.summarize()
+
+
+def test_negative_losses_are_not_ranked_by_factors(swept_of: Callable[..., SweepData]) -> None:
+    given = ("dataset=counts", "loss=poisson", "features.intercept=true", "init=zeros", "steps=50")
+    swept = swept_of(*given, "optimizer.lr=0.1,0.01", "objective=loss")
+    with pytest.raises(LinfitError, match="of 2 fits is negative, and rankings compare factors"):
+        compare_methods(swept)

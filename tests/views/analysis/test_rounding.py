@@ -68,6 +68,15 @@ def test_an_excess_loss_that_is_rounding_is_not_better_than_another() -> None:
     assert rounding.is_within_rounding(1e-13, one, 1e-15, other)
     assert rounding.is_within_rounding(0.0, one, 1e-15, other)
     assert not rounding.is_within_rounding(1e-11, one, 1e-12, other)
+    # What twins' excess losses do says nothing of validation losses, whose own spread counts.
+    apart, close = TwinComparison(None, 9.0, 0.0), TwinComparison(None, 0.0, 0.0, loss_spread=0.01)
+    for twin, measure, within in (
+        (apart, mlflow_names.VALIDATION, False),
+        (close, mlflow_names.VALIDATION, True),
+        (close, mlflow_names.LOSS, True),
+        (close, "validation_rmse", False),
+    ):
+        assert rounding.is_within_rounding(1.01, twin, 1.0, twin, measure) == within
     assert (
         rounding.find_horizon(
             {0: one, 1: TwinComparison(7, 1.0, 0.0), 2: TwinComparison(5, np.inf, 0.0)}

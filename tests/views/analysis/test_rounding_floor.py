@@ -20,6 +20,8 @@ from linfit.views.analysis.rounding_floor import (
     compute_floor,
     describe_floor,
     format_bound,
+    format_factor,
+    format_rounded,
 )
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import Chart
@@ -46,6 +48,26 @@ ROUNDING = {
     "of two dtypes": (("optimizer=closed_form", "dtype=float32,float64", "seed=range(0,6)"), 2),
     "few seeds": ((f"hydra.sweeper.grids=[{TUNED},{{optimizer: closed_form}}]", "seed=0,1"), 1),
 }
+
+
+@pytest.mark.parametrize(
+    ("value", "rounded", "factor"),
+    [
+        (3099.6, "3100", "3100"),
+        (999.6, "1000", "1000"),
+        (1.234e6, "1.23e+06", "1.23e+06"),
+        (-43210.0, "-43200", "-43200"),
+        (1.05, "1.05", "1.05"),
+        (1.00012, "1", "1.00012"),
+        (0.9952, "0.995", "0.9952"),
+        (1 - 1e-9, "1", "1"),
+        (1.0, "1", "1"),
+        (float("inf"), "inf", "inf"),
+        (float("nan"), "–", "–"),
+    ],
+)
+def test_numbers_are_written_for_people(value: float, rounded: str, factor: str) -> None:
+    assert (format_rounded(value), format_factor(value)) == (rounded, factor)
 
 
 @pytest.mark.parametrize(

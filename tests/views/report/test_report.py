@@ -82,6 +82,24 @@ def test_the_page_has_every_fit_and_every_part(usual: SweepData) -> None:
     assert "48 fits: 40 completed, 8 diverged" in "".join(tags.texts["p"])
 
 
+@pytest.mark.parametrize(
+    ("objective", "title", "descending"),
+    [
+        ("auto", "validation_loss", False),
+        ("validation_r2", "validation_r2", True),
+        ("excess_loss", "excess_loss", False),
+    ],
+)
+def test_fits_stand_in_the_order_of_what_the_leaderboard_compares(
+    objective: str, title: str, descending: bool, swept_of: Callable[..., SweepData]
+) -> None:
+    given = ("optimizer.lr=0.01,0.001", "seed=0,1", "steps=5", "split.validation=0.2")
+    text, _ = page_of(swept_of(*given, f"objective={objective}"))
+    data = data_of(text)
+    assert data["table"]["titles"][data["sorted"]] == title
+    assert data["descending"] == descending
+
+
 def test_the_page_fetches_nothing_and_says_so_to_the_browser(usual: SweepData) -> None:
     text, tags = page_of(usual)
     attributes = [attribute for _, given in tags.tags for attribute in given.items()]
