@@ -38,6 +38,7 @@ from linfit.problem.objectives import ObjectiveName, check_objective
 from linfit.problem.penalties import NoPenalty, Penalty, Shrinkage
 from linfit.problem.problem import Problem
 from linfit.problem.split import Holdout, Split
+from linfit.problem.theory.optimum import Optimum, find_optimum, leave_unknown
 from linfit.problem.theory.sufficient_statistics import (
     PartStatistics,
     shares_statistics,
@@ -66,8 +67,9 @@ GROUPS: dict[str, type[Component]] = {
         Tracking,
     )
 }
-#: Keys that change no number of a fit: its name, its store, what is recorded, drawn and compared.
-NOT_IN_FINGERPRINT = ("name", "tracking", "record", "pictures", "objective")
+#: Keys that change no number of a fit: its name, its store, what is recorded, drawn and compared,
+#: and if it is measured against its optimum.
+NOT_IN_FINGERPRINT = ("name", "tracking", "record", "pictures", "objective", "theory")
 ADHOC = "adhoc"
 
 
@@ -112,6 +114,7 @@ class FitConfig(Frozen):
     stop: Stop = Stop()
     pictures: bool = True
     objective: ObjectiveName = "auto"
+    theory: Literal["auto", "none"] = "auto"
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
@@ -182,13 +185,29 @@ class FitConfig(Frozen):
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences on the combination of choices that the user should read."""
+        found = []
         if self.penalty.absolute() and not self.optimizer.handles_l1:
-            return (
+            found.append(
                 f"optimizer {self.optimizer.name} descends by a subgradient of "
                 f"penalty {self.penalty.name}, and reaches no weight of exactly 0: "
-                "optimizer=fista does",
+                "optimizer=fista does"
             )
-        return ()
+        if not self.has_answer():
+            found.append(
+                "theory=none: no answer was computed, so there is no excess loss "
+                "and no distance to the optimum"
+            )
+        return tuple(found)
+
+    def has_answer(self) -> bool:
+        """Return True if the fit is measured against its exact optimum."""
+        return self.theory != "none"
+
+    def find_optimum(self, seen: Problem) -> Optimum:
+        """Return the optimum of a problem in this fit's dtype, unknown if theory is none."""
+        if not self.has_answer():
+            return leave_unknown(seen, self.loss, self.shrinkage())
+        return find_optimum(seen, self.loss, self.shrinkage())
 
     def _check_combination(self) -> None:
         """Raise ValueError if two choices do not go together."""
@@ -210,6 +229,28 @@ class FitConfig(Frozen):
         summarizes = self.gradient.uses_summary
         holds_out = self.split.holds_out()
         check_objective(self.objective, self.loss, self.penalty, summarizes, holds_out)
+        if not self.has_answer():
+            self._check_without_answer()
+
+    def _check_without_answer(self) -> None:
+        """Raise ValueError if a part needs the optimum, which theory=none does not compute."""
+        if self.objective == "excess_loss":
+            part = "objective=excess_loss"
+            remedy = "objective=loss"
+        elif self.stop.excess_loss is not None:
+            part = "stop.excess_loss"
+            remedy = "stop.gradient_norm"
+        elif self.optimizer.needs_answer():
+            part = f"optimizer {self.optimizer.name}"
+            remedy = "another optimizer"
+            if "lr" in type(self.optimizer).model_fields:
+                remedy = "give its optimizer.lr, and optimizer.momentum if it has one"
+        else:
+            return
+        raise ValueError(
+            f"{part} needs the optimum, which theory=none does not compute: "
+            f"choose theory=auto, or {remedy}"
+        )
 
     def _check_l1(self) -> None:
         """Raise ValueError if a part needs a smooth penalty."""

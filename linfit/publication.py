@@ -152,6 +152,8 @@ def _compare_twins(
     from linfit.views.analysis import rounding
     from linfit.views.analysis.compare import ComparedSweep, add_twins, select_for_twins
 
+    if not data.has_answers:  # twins are compared by excess loss
+        return None
     twins = run_twins(data, select_for_twins(comparison, rounding.MOST_TWINS))
     if not twins:
         return None

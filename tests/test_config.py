@@ -412,6 +412,7 @@ INDIFFERENT: dict[str, Any] = {
     "record": {"every": 3, "tolerance": 1e-3},
     "pictures": False,
     "objective": "loss",
+    "theory": "none",
 }
 
 

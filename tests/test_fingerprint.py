@@ -63,6 +63,7 @@ BESIDE: dict[str, st.SearchStrategy[Any]] = {
     "name": st.sampled_from(["one", "another"]),
     "record": st.integers(1, 9).map(lambda every: {"every": every}),
     "pictures": st.booleans(),
+    "theory": st.sampled_from(["auto", "none"]),
     "tracking": st.sampled_from(["none", "mlflow"]),
     "engine": st.integers(2**20, 2**29).map(lambda memory: {"name": "stacked", "memory": memory}),
 }

@@ -90,7 +90,10 @@ class Fit:
 
     @cached_property
     def excess_losses(self) -> Array:
-        """loss − minimal loss at the recorded steps `[k]`, from the weights in float64."""
+        """loss − minimal loss at the recorded steps `[k]`, from the weights in float64.
+
+        NaN if the optimum is unknown, as with theory=none.
+        """
         path, optimum, _ = self._found()
         return optimum.excess_loss(path.weights.astype(np.float64))
 
@@ -198,7 +201,8 @@ class Fit:
         Infinity if the fit diverged or failed.
 
         `auto` is the loss of the held-out samples, or without any the training loss, both evaluated
-        in float64. Lower is better: r2, accuracy and roc_auc count as 1 − the measure.
+        in float64; with theory=none the training loss is that of the fit's dtype. Lower is better:
+        r2, accuracy and roc_auc count as 1 − the measure.
         """
         if not self._may_win:
             return float("inf")
@@ -209,6 +213,8 @@ class Fit:
             return measure.to_loss(found[by]) if by in found else float("inf")
         if by == "auto" and problem.validation is not None:
             by = "validation_loss"
+        if by == "auto" and not optimum.is_known:
+            by = "loss"
         if by == "validation_loss":
             assert self.validation_losses is not None
             value = self.validation_losses[-1]

@@ -38,7 +38,7 @@ from linfit.method.schedules import attach_schedule
 from linfit.problem.losses import Loss
 from linfit.problem.problem import Problem
 from linfit.problem.theory.accuracy import add_warnings
-from linfit.problem.theory.optimum import Optimum, find_optimum
+from linfit.problem.theory.optimum import Optimum
 
 #: Steps between two progress reports of a fit.
 REPORT_INTERVAL = 256
@@ -50,7 +50,7 @@ def fit_one(config: FitConfig, report: ProgressCallback = ignore_progress) -> Fi
     """Load the problem, descend, measure the result against the exact optimum."""
     problem = config.problem()
     seen = problem.cast(config.dtype)  # the optimum is that of the data as the fit sees them
-    known = find_optimum(seen, config.loss, config.shrinkage())
+    known = config.find_optimum(seen)
     trace = descend(config, seen, known, report)
     return Fit(
         config,

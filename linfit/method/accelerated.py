@@ -94,6 +94,9 @@ class Accelerated(Optimizer):
         """
         return self.lr is None or self.momentum is None
 
+    def needs_answer(self) -> bool:
+        return self.has_open_constants()
+
     def build(self, parameter: Tensor, n: float) -> Stepper:
         assert self.lr is not None and self.momentum is not None, (
             "the problem is known before anything moves"

@@ -62,6 +62,9 @@ class Proximal(Optimizer):
         tuned._model = model
         return tuned
 
+    def needs_answer(self) -> bool:
+        return self.lr is None
+
     def require_lr(self) -> float:
         """Return the learning rate, which is decided before anything moves."""
         assert self.lr is not None, "the problem is known before anything moves"

@@ -21,7 +21,6 @@ from linfit.problem.datasets.prepare import row_factor
 from linfit.problem.datasets.targets import TWO_VALUES
 from linfit.problem.features import Raw
 from linfit.problem.problem import Problem
-from linfit.problem.theory.optimum import find_optimum
 from linfit.script.rules import ScriptRule, convergence_rules, divergence_rule
 from linfit.script_fragments import (
     GradientLines,
@@ -143,7 +142,7 @@ def _import_lines(modules: dict[str, str], body: Iterable[str]) -> list[str]:
 
 def _program_lines(config: FitConfig) -> list[str]:
     problem = config.problem().cast(config.dtype)
-    known = find_optimum(problem, config.loss, config.shrinkage())
+    known = config.find_optimum(problem)
     _, p, q = problem.shape
     scope = ScriptScope(p, q, config.seed, config.dtype, config.device.name)
     model = config.model.script_lines(scope)

@@ -28,7 +28,7 @@ from linfit.method.optimizers import Optimizer
 from linfit.method.stable_lr import find_largest_stable_lr
 from linfit.problem.problem import Problem
 from linfit.problem.theory.digits import estimate_digits
-from linfit.problem.theory.optimum import Optimum, find_optimum
+from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
 
 #: Most eigenvalues, and most weights of the optimum, that a theory lists.
@@ -90,8 +90,10 @@ class Theory:
 
 
 def predict_from_fit(fit: Fit) -> Theory | None:
-    """Return the theory of a fit, None if it failed."""
+    """Return the theory of a fit, None if it failed or its optimum is unknown."""
     if fit.problem is None or fit.optimum is None or fit.path is None:
+        return None
+    if not fit.optimum.is_known:
         return None
     seen = fit.problem.cast(fit.config.dtype)
     return predict_theory(fit.config, seen, fit.optimum, fit.path.weights[0].astype(np.float64))
@@ -105,7 +107,7 @@ def predict_before_fit(config: FitConfig) -> Theory:
     import torch
 
     seen = config.problem().cast(config.dtype)
-    known = find_optimum(seen, config.loss, config.shrinkage())
+    known = config.find_optimum(seen)
     start = config.init.draw(*seen.shape[1:], config.seed, getattr(torch, config.dtype))
     return predict_theory(config, seen, known, start.double().cpu().numpy())
 
@@ -241,7 +243,7 @@ def largest_stable_lr_of_fit(fit: Fit) -> float | None:
 
     None if none is known.
     """
-    if fit.problem is None or fit.optimum is None:
+    if fit.problem is None or fit.optimum is None or not fit.optimum.is_known:
         return None
     if fit.optimum.local_curvatures is not None:
         return bound_stable_lr(fit.config, fit.optimum, fit.problem)

@@ -25,7 +25,7 @@ from linfit.method.stacked_state import identify_kind
 from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Problem
 from linfit.problem.theory.accuracy import add_warnings
-from linfit.problem.theory.optimum import NO_PENALTY, Optimum, solve_problems
+from linfit.problem.theory.optimum import NO_PENALTY, Optimum, leave_unknown, solve_problems
 from linfit.problem.theory.sufficient_statistics import PartStatistics
 from linfit.problem.types import Array
 from linfit.settings import StackedEngine
@@ -165,6 +165,7 @@ def identify_stack(task: Task) -> Hashable:
         config.dtype,
         config.threads,
         config.deterministic,
+        config.has_answer(),
         memory_limit(config),
     )
 
@@ -248,7 +249,7 @@ class TaskLoader:
     def _load(self, config: FitConfig) -> FitData:
         source = data_key(config)
         shrinkage = config.shrinkage()
-        key = (source, identify_component(config.loss), shrinkage)
+        key = (source, identify_component(config.loss), shrinkage, config.has_answer())
         if key not in self._data:
             self._data[key] = FitData(*self._read(source, config), shrinkage)
             self.size += OBJECT_BYTES
@@ -313,7 +314,11 @@ def find_optima(tasks: Sequence[Task]) -> None:
             missing[id(task.data)] = task.data
     problems = [data.rounded for data in missing.values()]
     shrinkages = [data.shrinkage for data in missing.values()]
-    found = solve_problems(problems, first.loss, shrinkages)
+    if first.has_answer():
+        found = solve_problems(problems, first.loss, shrinkages)
+    else:
+        pairs = zip(problems, shrinkages, strict=True)
+        found = [leave_unknown(problem, first.loss, own) for problem, own in pairs]
     for data, known in zip(missing.values(), found, strict=True):
         data.optimum = known
         data.problem = add_warnings(data.problem, known, first.dtype)

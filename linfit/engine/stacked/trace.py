@@ -248,6 +248,8 @@ class _Optima:
 
         The rows are fits, at weights `[m, p, q]`.
         """
+        if not self.optima[0].is_known:
+            return np.full(len(rows), np.nan)
         if self.optima[0].around is not None:
             return self._robust_excess(self.number[rows], weights.astype(np.float64))
         found = np.empty(len(rows))

@@ -91,6 +91,10 @@ class Optimizer(Component):
         """Return True if it overrides `tuned_to`: stepping needs the optimum."""
         return cls.tuned_to is not Optimizer.tuned_to
 
+    def needs_answer(self) -> bool:
+        """Return True if its settings leave to theory what theory=none does not compute."""
+        return self.needs_optimum()
+
     def check_loss(self, loss: Loss) -> None:
         """Raise ValueError if the loss lacks what the optimizer needs."""
 

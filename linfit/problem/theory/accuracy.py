@@ -74,6 +74,8 @@ def add_warnings(problem: Problem, optimum: Optimum, dtype: str) -> Problem:
 
     They tell of ambiguity, few digits and lost resolution.
     """
+    if not optimum.is_known:
+        return problem
     with np.errstate(over="ignore", invalid="ignore"):  # of data at the ends of float64
         found = [
             *describe_unresolved(problem, optimum, dtype),

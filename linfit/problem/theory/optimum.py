@@ -84,6 +84,8 @@ class Optimum:
     """The penalty."""
     refined: bool = False
     """True if W* was corrected in exact arithmetic."""
+    is_known: bool = True
+    """False if nothing was computed: weights, losses and distances are NaN."""
 
     @property
     def decay(self) -> float:
@@ -122,6 +124,8 @@ class Optimum:
         It is given weights `[..., p, q]`. It is exact also where the losses nearly agree.
         """
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of a diverged fit
+            if not self.is_known:
+                return np.full(weights.shape[:-2], np.nan)
             if not np.isfinite(self.weights).all():
                 return np.full(weights.shape[:-2], np.inf)
             away = weights - self.weights
@@ -148,6 +152,22 @@ class Optimum:
             return math.nan
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return float(np.linalg.norm(weights - self.weights))
+
+
+def leave_unknown(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALTY) -> Optimum:
+    """Return an optimum of which nothing is computed but the scale of the loss."""
+    n, p, q = problem.shape
+    return Optimum(
+        weights=np.full((p, q), np.nan),
+        loss=math.nan,
+        rank=0,
+        curvatures=np.zeros(0),
+        root=np.zeros((0, p)),
+        scale=loss.scale(n, q),
+        attained=False,
+        shrinkage=shrinkage,
+        is_known=False,
+    )
 
 
 def find_optimum(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALTY) -> Optimum:

@@ -70,6 +70,10 @@ class Forecasts:
                 if task.data.optimum is None or task.config.optimizer.needs_optimum()
             ]
         )
+        for task in block:
+            self.notes.update((*task.config.notes(), *task.data.problem.notes))
+        if not block[0].config.has_answer():
+            return
         fits = []
         for task in block:
             start = task.initial_weights.double().cpu().numpy()
@@ -77,7 +81,6 @@ class Forecasts:
         for task, theory in zip(block, predict_theories(fits), strict=True):
             key = (describe_problem(task.config), task.config.optimizer.name)
             self.found.setdefault(key, []).append(theory)
-            self.notes.update((*task.config.notes(), *task.data.problem.notes))
 
     def list_forecasts(self) -> list[Forecast]:
         """Return one forecast for each problem and optimizer."""

@@ -18,7 +18,6 @@ from linfit.problem.theory.feasibility import (
     check_weights,
     pass_value_errors,
 )
-from linfit.problem.theory.optimum import find_optimum
 from linfit.settings import MLflowTracking, Tracking
 from linfit.sweeps.config_files.messages import notify_user
 from linfit.tracking.schema import mlflow_names
@@ -192,13 +191,21 @@ def select_unfinished(configs: Sequence[FitConfig], values: list[float]) -> list
     left: list[int] = []
     for index, config in enumerate(configs):
         losses = known.get(config.fingerprint()) if known else None
-        if losses is None:
+        if losses is None or _lacks_answer(config, losses):
             left.append(index)
         else:
             values[index] = _objective(config, losses)
     if done := len(configs) - len(left):
         notify_user(f"{done} of {len(configs)} fits are finished already and left out")
     return left
+
+
+def _lacks_answer(config: FitConfig, losses: Mapping[str, float]) -> bool:
+    """Return True if a finished fit was not measured against its optimum, which this config asks.
+
+    A fit that diverged has no losses.
+    """
+    return config.has_answer() and bool(losses) and mlflow_names.EXCESS not in losses
 
 
 def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
@@ -210,10 +217,10 @@ def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
         return math.inf if found is None else orient_value(config.objective, found)
     if config.split.holds_out():
         return losses.get(mlflow_names.VALIDATION, math.inf)
+    if not config.has_answer():
+        return losses.get(mlflow_names.LOSS, math.inf)
     seen = config.problem().cast(config.dtype)
-    return find_optimum(seen, config.loss, config.shrinkage()).loss + losses.get(
-        mlflow_names.EXCESS, math.inf
-    )
+    return config.find_optimum(seen).loss + losses.get(mlflow_names.EXCESS, math.inf)
 
 
 def drop_unstable(

@@ -129,7 +129,7 @@ def require_one_store(jobs: Sequence[Job]) -> None:
 
     They must share one MLflow experiment of it too. A sweep is one parent run with its children.
     """
-    for key in ("name", "tracking", "pictures", "objective"):
+    for key in ("name", "tracking", "pictures", "objective", "theory"):
         first = getattr(jobs[0].config, key)
         if any(getattr(job.config, key) != first for job in jobs):
             raise ConfigError(

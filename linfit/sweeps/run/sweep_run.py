@@ -255,11 +255,10 @@ class SweepRun:
         best = min(self.completed.values(), key=lambda done: done.loss_by(by), default=None)
         if by is None or best is None or best.loss_by(by) == float("inf"):
             return {}
-        return {
-            "best_loss": float(best.result["loss"]),
-            mlflow_names.BEST_EXCESS: float(best.result["excess_loss"]),
-            "best_objective": best.loss_by(by),
-        }
+        numbers = {"best_loss": float(best.result["loss"])}
+        if best.result["excess_loss"] is not None:
+            numbers[mlflow_names.BEST_EXCESS] = float(best.result["excess_loss"])
+        return {**numbers, "best_objective": best.loss_by(by)}
 
     def _predictor(self, folder: Path) -> ModelFiles | None:
         """Return the best fit's model, its weights written into `folder`.

@@ -33,7 +33,7 @@ _FAST: dict[type, Callable[[Any], str]] = {
 #: The name of a component on the command line.
 COMPONENT_NAME = re.compile(r"[\w./-]+")
 #: Keys that a fit's name leaves out.
-UNNAMED_KEYS = ("name", "plugins", "pictures", "tracking")
+UNNAMED_KEYS = ("name", "plugins", "pictures", "theory", "tracking")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ from linfit.tracking.schema.mlflow_names import EXCESS, LOSS, VALIDATION
 
 #: The sections of a config that define the problem, apart from its seeds.
 PROBLEM_SECTIONS = ("dataset", "features", "split", "loss", "mean_over", "penalty")
+#: The key of a config that says if the optimum is computed.
+THEORY_KEY = "theory"
+COMPARED_SECTIONS = (*PROBLEM_SECTIONS, THEORY_KEY)
 #: The column of `results.parquet` with the value that a job returns: the objective of its config.
 OBJECTIVE_COLUMN = "objective"
 #: The note on fits that cannot be compared.
@@ -46,12 +49,14 @@ class ProblemKey(NamedTuple):
 
     None if there are no validation samples.
     """
+    has_answer: bool = True
+    """False if no optimum is computed, so that there is no excess loss."""
 
 
 def identify_problem(data: Mapping[str, Any]) -> ProblemKey:
     """Return the key of a fit's problem.
 
-    `data` is the config as plain data, at least its sections `PROBLEM_SECTIONS`.
+    `data` is the config as plain data, at least its sections `PROBLEM_SECTIONS` and `THEORY_KEY`.
     """
     parts = {part: _freeze(data.get(part), part) for part in PROBLEM_SECTIONS}
     held_out: Hashable = None
@@ -67,6 +72,7 @@ def identify_problem(data: Mapping[str, Any]) -> ProblemKey:
         loss=(parts["loss"], parts["mean_over"]),
         penalty=parts["penalty"],
         held_out=held_out,
+        has_answer=data.get(THEORY_KEY) != "none",
     )
 
 
@@ -126,7 +132,7 @@ class SweepObjective:
         for config in _different(configs):
             self.objective = config.objective
             self.problems.add(
-                identify_problem(config.model_dump(mode="json", include=set(PROBLEM_SECTIONS)))
+                identify_problem(config.model_dump(mode="json", include={*COMPARED_SECTIONS}))
             )
 
     @property
@@ -142,7 +148,8 @@ class SweepObjective:
         if len(losses) == len(held_out) == 1 and None not in held_out:
             return VALIDATION
         if len(self.problems) <= 1:
-            return EXCESS
+            has_answers = all(problem.has_answer for problem in self.problems)
+            return EXCESS if has_answers else LOSS
         samples = {(problem.data, problem.penalty) for problem in self.problems}
         return LOSS if len(losses) == len(samples) == 1 else None
 
@@ -151,7 +158,7 @@ def _different(configs: Iterable[FitConfig]) -> Iterator[FitConfig]:
     """Yield configs, except those whose problem consists of the same objects as the last one's."""
     last: tuple[Any, ...] = ()
     for config in configs:
-        parts = tuple(getattr(config, part) for part in PROBLEM_SECTIONS)
+        parts = tuple(getattr(config, part) for part in COMPARED_SECTIONS)
         if not last or any(part is not before for part, before in zip(parts, last, strict=True)):
             yield config
         last = parts
@@ -177,13 +184,12 @@ def score_result(result: Mapping[str, Any], by: str | None) -> float:
     """Return the number that ranks a row of `results.parquet`.
 
     Infinity unless the fit finished. Older tables have no objective: there it is the validation
-    loss, or else the loss.
+    loss, or else the loss. Fits without an excess loss are ranked by their objective.
     """
     if result["status"] not in (Status.COMPLETED, Status.CONVERGED):
         return math.inf
-    if by in (EXCESS, None):
-        value = result[EXCESS]
-    else:
+    value = result[EXCESS] if by in (EXCESS, None) else None
+    if value is None:
         known = map(result.get, (OBJECTIVE_COLUMN, VALIDATION, LOSS))
         value = next(number for number in known if number is not None)
     return float(value) if math.isfinite(value) else math.inf

@@ -10,6 +10,7 @@ sweep, because two fits may have the same config. float64 columns hold float32 n
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
@@ -323,15 +324,20 @@ def build_result(fit: Fit) -> dict[str, Any]:
     return {
         **ended,
         "loss": float(fit.losses[-1]),
-        "excess_loss": float(fit.excess_losses[-1]),
+        "excess_loss": _known(float(fit.excess_losses[-1])),
         "validation_loss": None if held_out is None else float(held_out[-1]),
-        "distance_to_optimum": fit.distance_to_optimum,
+        "distance_to_optimum": _known(fit.distance_to_optimum),
         "distance_to_truth": fit.distance_to_truth,
         "steps_to_tolerance": fit.steps_to_tolerance,
         "diverged_at_step": fit.diverged_at_step,
         **fit.list_measures(),
         "weights": fit.weights.astype(float).ravel().tolist(),
     }
+
+
+def _known(number: float) -> float | None:
+    """Return a number, None in place of NaN."""
+    return None if math.isnan(number) else number
 
 
 def _curve(fit: Fit) -> dict[str, Any]:

@@ -101,11 +101,9 @@ def choose_measure(swept: SweepData) -> tuple[str, bool]:
     A training loss is lower where there are more features: it ranks problems only if asked for.
     """
     by = swept.compared_by
-    if by is None:
-        return mlflow_names.EXCESS, False
-    if by == mlflow_names.VALIDATION or swept.objective != "auto":
+    if by is not None and (by == mlflow_names.VALIDATION or swept.objective != "auto"):
         return by, True
-    return mlflow_names.EXCESS, False
+    return swept.shown_name, False
 
 
 def _name_picks(picks: Sequence[Pick], across: bool) -> dict[Pick, str]:

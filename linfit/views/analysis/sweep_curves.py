@@ -31,12 +31,17 @@ class SweepCurves:
     """Weights at each point, of fits that are small enough for their path to be recorded."""
 
     @staticmethod
-    def from_table(table: pa.Table) -> SweepCurves:
-        """Return the curves of a table with one row a fit and one list a column."""
+    def from_table(table: pa.Table, has_excess: bool = True) -> SweepCurves:
+        """Return the curves of a table with one row a fit and one list a column.
+
+        Losses take the place of excess losses that there are not.
+        """
         table = table.combine_chunks()
         starts, steps = _flatten(table["step"])
         _, losses = _flatten(table["loss"])
-        _, excess = _flatten(table["excess_loss"])
+        excess = losses
+        if has_excess:
+            _, excess = _flatten(table["excess_loss"])
         path_starts, path = _flatten(table["path"])
         rows = table["row"].to_numpy()
         return SweepCurves(

@@ -25,7 +25,7 @@ from linfit.config import FitConfig
 from linfit.engine.fit import Status
 from linfit.errors import LinfitError
 from linfit.problem.problem import Problem
-from linfit.problem.theory.optimum import Optimum, find_optimum
+from linfit.problem.theory.optimum import Optimum
 from linfit.problem.types import Array
 from linfit.sweeps.search_space.run_names import (
     create_section_reader,
@@ -36,7 +36,12 @@ from linfit.tracking.read.access import load_arrays, locate_data
 from linfit.tracking.read.config import read_config, read_config_data
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.schema.grid_labels import find_label
-from linfit.tracking.schema.objective import OBJECTIVE_COLUMN, SweepObjective, identify_problem
+from linfit.tracking.schema.objective import (
+    OBJECTIVE_COLUMN,
+    THEORY_KEY,
+    SweepObjective,
+    identify_problem,
+)
 from linfit.tracking.store.store import Store
 from linfit.tracking.tables.manifest import read_sweep_info
 from linfit.tracking.tables.parquet import read_table
@@ -49,13 +54,13 @@ from linfit.views.analysis.grouping import (
     group_fits,
     sort_keys,
 )
-from linfit.views.analysis.rounding_floor import compute_floor
+from linfit.views.analysis.rounding_floor import clip_to_floor, compute_floor
 from linfit.views.analysis.sweep_curves import SweepCurves
 
 FINISHED_STATUSES = (Status.COMPLETED.value, Status.CONVERGED.value)
 LEARNING_RATE = "optimizer.lr"
 #: Keys that a sweep may give in each job without varying the fits.
-UNVARIED_KEYS = ("name", "tracking", "pictures", "objective")
+UNVARIED_KEYS = ("name", "tracking", "pictures", "objective", "theory")
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,11 @@ class SweepData:
         return set(self.list_values("dtype"))
 
     @cached_property
+    def has_answers(self) -> bool:
+        """True if the fits have excess losses, which theory=none leaves out."""
+        return all(config.get(THEORY_KEY) != "none" for config in self.configs)
+
+    @cached_property
     def compared_by(self) -> str | None:
         """The recorded loss that compares all fits, None where nothing does."""
         firsts = dict(zip(reversed(self.groups.problems), reversed(self.configs), strict=True))
@@ -216,9 +226,11 @@ class SweepData:
 
         Infinity unless the fit finished.
 
-        Excess losses where nothing compares all fits.
+        Excess losses, if there are any, where nothing compares all fits.
         """
-        if self.compared_by in (mlflow_names.EXCESS, None):
+        if self.compared_by == mlflow_names.EXCESS:
+            return self.excess
+        if self.compared_by is None and self.has_answers:
             return self.excess
 
         values = self.results[mlflow_names.LOSS].astype(float)
@@ -241,7 +253,10 @@ class SweepData:
     def finished(self) -> NDArray[np.bool_]:
         """True for each fit that neither diverged nor failed."""
         ended_well = self.results["status"].isin(FINISHED_STATUSES)
-        return np.asarray(ended_well & np.isfinite(self.results["excess_loss"].astype(float)))
+        losses = self.results["excess_loss"].astype(float)
+        if not self.has_answers:
+            losses = losses.fillna(self.results["loss"].astype(float))
+        return np.asarray(ended_well & np.isfinite(losses))
 
     @cached_property
     def excess(self) -> Array:
@@ -249,7 +264,23 @@ class SweepData:
 
         Infinity unless the fit finished.
         """
-        return np.where(self.finished, self.results["excess_loss"].to_numpy(float), np.inf)
+        found = np.where(self.finished, self.results["excess_loss"].to_numpy(float), np.inf)
+        return np.where(np.isnan(found), np.inf, found)
+
+    @cached_property
+    def shown_losses(self) -> Array:
+        """The final losses that pictures show: excess losses from their floors on, if known.
+
+        Infinity unless the fit finished.
+        """
+        if self.has_answers:
+            return clip_to_floor(self.excess, self.floors)
+        return np.where(self.finished, self.results["loss"].to_numpy(float), np.inf)
+
+    @property
+    def shown_name(self) -> str:
+        """The name of `shown_losses`."""
+        return mlflow_names.EXCESS if self.has_answers else mlflow_names.LOSS
 
     @cached_property
     def floors(self) -> Array:
@@ -264,7 +295,7 @@ class SweepData:
 
     @cached_property
     def curves(self) -> SweepCurves:
-        return SweepCurves.from_table(self._read_table(mlflow_names.CURVES))
+        return SweepCurves.from_table(self._read_table(mlflow_names.CURVES), self.has_answers)
 
     def read_config(self, row: int) -> FitConfig:
         """Return a fit's config.
@@ -289,7 +320,7 @@ class SweepData:
         """
         config = self.load_config(row)
         problem = config.problem().cast(config.dtype)
-        return config, problem, find_optimum(problem, config.loss, config.shrinkage())
+        return config, problem, config.find_optimum(problem)
 
     def _read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         file = self.files[name]

@@ -19,7 +19,7 @@ def compute_stable_rate(config: FitConfig, problem: Problem, optimum: Optimum) -
     None if no finite one is known.
     """
     optimizer = config.optimizer
-    if not config.batch.is_full or not optimizer.has_stable_lr():
+    if not optimum.is_known or not config.batch.is_full or not optimizer.has_stable_lr():
         return None
     if optimum.local_curvatures is not None:
         bound = predict.bound_stable_lr(config, optimum, problem)

@@ -142,9 +142,12 @@ def describe_end(fit: Fit) -> str:
     if fit.status is Status.FAILED or fit.optimum is None:
         return f"It failed: {descriptions.format_code((fit.error or '').strip().splitlines()[-1])}."
 
-    how = "Diverged" if fit.status is Status.DIVERGED else fit.status.value.capitalize()
+    if not fit.optimum.is_known:
+        return (
+            f"{_describe_how(fit)}.{_describe_measures(fit)} No optimum was computed: theory=none."
+        )
     outcome = (
-        f"{how} after {fit.steps[-1]} updates with loss {_short(fit.losses[-1])}, "
+        f"{_describe_how(fit)}, "
         f"{_short(fit.excess_losses[-1])} above the least possible.{_describe_measures(fit)}"
     )
     if not fit.optimum.attained:
@@ -155,6 +158,12 @@ def describe_end(fit: Fit) -> str:
     names = name_weights(fit)
     exact = _list_weights(names, fit.optimum.weights)
     return f"{outcome} Weights {_list_weights(names, fit.weights)}; the exact optimum is {exact}."
+
+
+def _describe_how(fit: Fit) -> str:
+    """Return how a fit that did not fail ended."""
+    how = "Diverged" if fit.status is Status.DIVERGED else fit.status.value.capitalize()
+    return f"{how} after {fit.steps[-1]} updates with loss {_short(fit.losses[-1])}"
 
 
 def _describe_measures(fit: Fit) -> str:

@@ -60,8 +60,13 @@ class FitTable:
         }
 
     def list_first_rows(self) -> list[list[str]]:
-        """Return the first rows by excess loss, those without one last, as text."""
+        """Return the first rows by excess loss, those without one last, as text.
+
+        By loss if no fit has an excess loss.
+        """
         values = self.columns[ORDER_COLUMN]
+        if all(value is None for value in values):
+            values = self.columns["loss"]
         order = sorted(range(len(values)), key=lambda index: _place_last(values[index]))
         return [
             [_format_cell(title, column[index]) for title, column in self.columns.items()]

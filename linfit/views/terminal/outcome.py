@@ -109,12 +109,15 @@ def _fit(result: RunResult, done: CompletedFit) -> None:
     if fit.measures:
         out.print(f"measures       {', '.join(_name_measures(fit.measures))}")
 
-    _optimum(fit)
-    step = fit.steps_to_tolerance
-    reached = _describe_end(fit) if step is None else f"reached at step {step}"
-    tolerance = f"{fit.config.record.tolerance:g} of the initial excess loss"
-    out.print(f"tolerance      {tolerance} {reached}")
-    _digits(fit)
+    if fit.optimum.is_known:
+        _optimum(fit)
+        step = fit.steps_to_tolerance
+        reached = _describe_end(fit) if step is None else f"reached at step {step}"
+        tolerance = f"{fit.config.record.tolerance:g} of the initial excess loss"
+        out.print(f"tolerance      {tolerance} {reached}")
+        _digits(fit)
+    else:
+        out.print("exact optimum  not computed: theory=none")
     if theory := predict_from_fit(fit):
         out.print(f"theory         {describe_theory(theory.to_numbers())}")
     if done.run_id:

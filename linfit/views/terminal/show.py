@@ -172,6 +172,8 @@ def find_theory(record: StoredRun) -> dict[str, float]:
 
     try:
         config = read_run_source(record, ReadPolicy()).originals[0].config
-        return logged if config is None else predict_before_fit(config).to_numbers()
+        if config is None or not config.has_answer():
+            return logged
+        return predict_before_fit(config).to_numbers()
     except Exception:  # data or plug-ins are gone, not to be opened, or raise what they like
         return logged

@@ -72,6 +72,8 @@ def show_leaderboard(compared: ComparedSweep, all_entries: bool) -> None:
 def describe_nearest(compared: ComparedSweep) -> str:
     """Return how far the nearest fit ended from its optimum, empty if one is within tolerance."""
     data = compared.data.distinct
+    if not data.has_answers:
+        return ""
     left = data.excess[data.finished]
     initial = data.initial[data.finished]
     tolerance = max(data.list_values("record.tolerance"))

@@ -312,8 +312,8 @@ def format_curve(points: Sequence[tuple[int, float, float | None]], every: int |
 
 def list_points(fit: Fit) -> list[tuple[int, float, float | None]]:
     """Return (step, loss, excess loss) at each recorded step."""
-    columns = (fit.steps.tolist(), fit.losses.tolist(), fit.excess_losses.tolist())
-    return list(zip(*columns, strict=True))
+    excess = [None if math.isnan(value) else value for value in fit.excess_losses.tolist()]
+    return list(zip(fit.steps.tolist(), fit.losses.tolist(), excess, strict=True))
 
 
 def format_number(value: float | None) -> str:

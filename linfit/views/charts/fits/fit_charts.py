@@ -39,7 +39,9 @@ def plot_loss(fit: Fit) -> Chart:
     assert fit.optimum is not None
     steps = move_step_zero(fit.steps)
     sparse = is_sparse(fit.steps)
-    losses = {"loss": fit.losses, "excess loss": clip_fit_excess(fit)}
+    losses = {"loss": fit.losses}
+    if fit.optimum.is_known:
+        losses["excess loss"] = clip_fit_excess(fit)
     if fit.validation_losses is not None:
         losses["validation loss"] = fit.validation_losses
     series = []
@@ -133,9 +135,16 @@ def _one_weight(fit: Fit, title: str) -> Chart:
     return Chart("descent", title, *axes, series, marks, note=describe_ends([line]))
 
 
+def plot_known_descent(fit: Fit) -> Chart | LeftOut:
+    """Return the path of descent if the optimum is known, around which it is drawn."""
+    if fit.optimum is not None and not fit.optimum.is_known:
+        return LeftOut("it is drawn around the optimum, which theory=none does not compute")
+    return plot_descent(fit)
+
+
 #: All pictures of a fit that did not fail, by name.
 FIT_CHARTS: dict[str, Callable[[Fit], Chart | LeftOut]] = {
     "data_chart": plot_data,
     "loss_chart": plot_loss,
-    "descent_chart": plot_descent,
+    "descent_chart": plot_known_descent,
 }

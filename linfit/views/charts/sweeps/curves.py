@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.problem.types import Array
+from linfit.tracking.schema.objective import describe_objective
 from linfit.views.analysis.comparison import Comparison
 from linfit.views.analysis.ranking import LeaderboardEntry
 from linfit.views.analysis.rounding_floor import clip_to_floor
@@ -46,6 +47,8 @@ class FitCurve(NamedTuple):
 def plot_curves(swept: SweepData, comparison: Comparison) -> Chart | None:
     """Return excess loss over steps, each method at its chosen setting.
 
+    It is the loss where no optimum is known.
+
     Median and quartiles.
     """
     entries = select_first_entries(comparison)
@@ -72,8 +75,9 @@ def plot_curves(swept: SweepData, comparison: Comparison) -> Chart | None:
         f"{lost}: those that failed have no curve" if "failed" in lost else lost,
         describe_drawn_floor(swept, comparison, places),
     )
-    axes = (ChartAxis("step", "steps"), ChartAxis("excess loss", "log"))
-    return Chart("curves", "Excess loss", *axes, merge_equal_series(series), note=note)
+    shown = describe_objective(swept.shown_name)
+    axes = (ChartAxis("step", "steps"), ChartAxis(shown, "log"))
+    return Chart("curves", shown.capitalize(), *axes, merge_equal_series(series), note=note)
 
 
 def _describe_band(numbers: Sequence[int], seeds: str) -> str:
@@ -93,9 +97,11 @@ def _collect_curves(
     """Return the curves of an entry's fits that have one."""
     found = []
     for run in select_fits(comparison, entry).itertuples():
-        steps, excess = swept.curves.select(run.row)
+        steps, losses = swept.curves.select(run.row)
         if len(steps):
-            clipped = clip_to_floor(excess, swept.floors[run.Index])
+            clipped = losses
+            if swept.has_answers:
+                clipped = clip_to_floor(losses, swept.floors[run.Index])
             found.append(FitCurve(steps, clipped, bool(swept.finished[run.Index])))
     return found
 

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from linfit.errors import LinfitError
-from linfit.tracking.schema.objective import PROBLEM_SECTIONS
+from linfit.tracking.schema.objective import PROBLEM_SECTIONS, describe_objective
 from linfit.views.analysis.comparison import Comparison
-from linfit.views.analysis.rounding_floor import clip_to_floor
 from linfit.views.analysis.sweep_data import LEARNING_RATE, SweepData
 from linfit.views.analysis.theory import compute_stable_rates
 from linfit.views.charts.chart import Chart, ChartAxis, Mark, merge_equal_series
@@ -32,7 +31,7 @@ BOUND_KEYS = (*PROBLEM_SECTIONS, "dtype", "batch", "schedule", "seed")
 
 
 def plot_learning_rate(swept: SweepData, comparison: Comparison) -> Chart | None:
-    """Return the final excess loss over the learning rate.
+    """Return the final excess loss over the learning rate, the loss where no optimum is known.
 
     Median and range over all else.
 
@@ -48,12 +47,11 @@ def plot_learning_rate(swept: SweepData, comparison: Comparison) -> Chart | None
     looks, fits = select_methods(swept, comparison, places[np.isfinite(exact[places])])
     if not fits:
         return None
-    excess = clip_to_floor(swept.excess, swept.floors)
     series = []
     marks = {}
     for method, style in looks.items():
         own = fits[method]
-        series.append(draw_medians(method, style, rates[own], excess[own]))
+        series.append(draw_medians(method, style, rates[own], swept.shown_losses[own]))
         marks[method] = find_stability_bounds(swept, own.tolist())
 
     if any(np.isfinite(line.y).any() for line in series):
@@ -65,7 +63,7 @@ def plot_learning_rate(swept: SweepData, comparison: Comparison) -> Chart | None
         "learning_rate",
         "Learning rate",
         ChartAxis("learning rate", "log", ticks=ticks),
-        ChartAxis("final excess loss", "log"),
+        ChartAxis(f"final {describe_objective(swept.shown_name)}", "log"),
         merge_equal_series(series),
         _marks(looks, marks),
         note=reading,

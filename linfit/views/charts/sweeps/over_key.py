@@ -13,7 +13,6 @@ from linfit.problem.types import Array
 from linfit.tracking.schema import mlflow_names
 from linfit.tracking.schema.objective import is_summed_loss
 from linfit.views.analysis.comparison import MEASURES, Comparison
-from linfit.views.analysis.rounding_floor import clip_to_floor
 from linfit.views.analysis.sweep_data import LEARNING_RATE, SweepData
 from linfit.views.charts.chart import (
     Chart,
@@ -146,8 +145,7 @@ def _choose_losses(swept: SweepData, comparison: Comparison, key: str) -> list[K
     elif key in swept.keys.problem:
         names = [mlflow_names.LOSS]
     else:
-        excess = clip_to_floor(swept.excess, swept.floors)
-        return [KeyLoss(mlflow_names.EXCESS, excess)]
+        return [KeyLoss(swept.shown_name, swept.shown_losses)]
     losses = []
     for name in names:
         values = swept.results[name].to_numpy(float)

@@ -9,8 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from linfit.problem.types import Array
+from linfit.tracking.schema.objective import describe_objective
 from linfit.views.analysis.comparison import Comparison
-from linfit.views.analysis.rounding_floor import LEAST_FLOOR, clip_to_floor
+from linfit.views.analysis.rounding_floor import LEAST_FLOOR
 from linfit.views.analysis.statistics import compute_expected_best
 from linfit.views.analysis.sweep_data import SweepData
 from linfit.views.charts.chart import Chart, ChartAxis, Series, join_notes, merge_equal_series
@@ -69,7 +70,10 @@ def plot_trials(swept: SweepData, comparison: Comparison) -> Chart | None:
         describe_drawn_problem(comparison),
         describe_drawn_floor(swept, comparison, places),
     )
-    axes = (ChartAxis("trials", "log", whole=True), ChartAxis("excess loss", "log"))
+    axes = (
+        ChartAxis("trials", "log", whole=True),
+        ChartAxis(describe_objective(swept.shown_name), "log"),
+    )
     return Chart(
         "trials",
         "Best so far over the trials",
@@ -81,8 +85,8 @@ def plot_trials(swept: SweepData, comparison: Comparison) -> Chart | None:
 
 def _search(swept: SweepData, method: str, style: int, places: Sequence[int]) -> Series:
     """Return the median of the best over the number of trials, all orders being equally likely."""
-    excess = clip_to_floor(swept.excess, swept.floors)[places]
-    values = np.where(np.isfinite(excess), excess, swept.initial[places])
+    losses = swept.shown_losses[places]
+    values = np.where(np.isfinite(losses), losses, swept.initial[places])
     logs = np.log10(np.maximum(values[np.isfinite(values)], LEAST_FLOOR))
     numbers = np.unique(np.geomspace(1, len(logs), 60).round().astype(np.int64))
     _, low, high = compute_expected_best(logs, numbers)

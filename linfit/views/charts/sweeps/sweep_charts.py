@@ -107,7 +107,7 @@ def plot_paths(swept: SweepData, comparison: Comparison) -> Chart | None:
     entries = select_first_entries(comparison)
     seeds = [set(select_fits(comparison, entry)["seed"]) for entry in entries]
     shared = sorted(set.intersection(*seeds)) if seeds else []
-    if not shared:
+    if not shared or not swept.has_answers:
         return None
 
     style = choose_styles(comparison)
