@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 import linfit.method.accelerated
 import linfit.method.closed_form
@@ -24,7 +24,6 @@ import linfit.problem.datasets.drawn
 import linfit.problem.datasets.files  # noqa: F401  these join the group when they are defined
 from linfit.component import Choice, Component, Frozen, Seed
 from linfit.conventions import exclude_from_fingerprint
-from linfit.errors import shorten
 from linfit.method.batches import Batch, Full
 from linfit.method.gradients import Autograd, Gradient
 from linfit.method.init import Init, Normal
@@ -50,7 +49,6 @@ from linfit.problem.theory.sufficient_statistics import (
 )
 from linfit.problem.threads import limit_blas_threads
 from linfit.settings import CPU, AutoEngine, Device, Engine, MLflowTracking, Record, Stop, Tracking
-from linfit.synonyms import VALUE_HINTS
 
 GROUPS: dict[str, type[Component]] = {
     group.group: group
@@ -75,8 +73,6 @@ GROUPS: dict[str, type[Component]] = {
 #: and if it is measured against its optimum.
 NOT_IN_FINGERPRINT = ("name", "tracking", "record", "pictures", "objective", "theory")
 ADHOC = "adhoc"
-#: Most mistakes that one message names.
-MAX_ERRORS = 10
 
 
 class FitConfig(Frozen):
@@ -403,28 +399,3 @@ def flatten_config(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def explain_validation_errors(error: ValidationError) -> str:
-    """Return a line that names each mistake.
-
-    It has the key, what came, and what is allowed.
-    """
-    parts = error.errors(include_url=False)
-    more = f"; and {len(parts) - MAX_ERRORS:,} more" if len(parts) > MAX_ERRORS else ""
-    return "; ".join(map(_explain_part, parts[:MAX_ERRORS])) + more
-
-
-def _explain_part(part: Any) -> str:
-    key = shorten(".".join(map(str, part["loc"])))
-    message = part["msg"].removeprefix("Value error, ")
-    if part["type"] in ("component", "value_error"):
-        return f"{key}: {message}" if key else message
-    if part["type"] == "missing":
-        return f"{key} is required"
-    message = message.replace("a valid tuple", "a list, [A,B,…]")
-    given = part["input"]
-    hint = f": {VALUE_HINTS[key]}" if key in VALUE_HINTS else ""
-    if part["type"] == "int_type" and isinstance(given, float) and given.is_integer():
-        hint = f": write {int(given)}"
-    return f"{key}: got {shorten(repr(given))}, {message[:1].lower()}{message[1:]}{hint}"

@@ -32,6 +32,11 @@ def escape_unprintable(text: str) -> str:
     )
 
 
+def count_things(count: int, thing: str) -> str:
+    """Return a number of things in words: `1 fit`, `2,000 fits`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def shorten(text: str, most: int = 200) -> str:
     """Return the text, cut after `most` characters.
 

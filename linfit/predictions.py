@@ -210,7 +210,7 @@ def _convert_reader_errors(file: Path, form: CSVFormat) -> Iterator[None]:
     """Raise what a reader raises as a ConfigError that names the file."""
     try:
         yield
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         found = locate_invalid_bytes(file, str(file), form)
         raise ConfigError(found or f"{file} cannot be read: {error}") from error
     except (OSError, csv.Error) as error:

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from linfit.component import Component, Frozen, describe_unknown
-from linfit.config import GROUPS, FitConfig, explain_validation_errors
+from linfit.config import GROUPS, FitConfig
+from linfit.config_errors import explain_validation_errors
 from linfit.method.optimizers import Adam, ManualSGD, Optimizer
 from linfit.problem.datasets.synthetic import Dataset
 from tests.helpers import (

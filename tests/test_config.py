@@ -20,10 +20,10 @@ from linfit.config import NOT_IN_FINGERPRINT as BESIDE
 from linfit.config import (
     FitConfig,
     canonical_json,
-    explain_validation_errors,
     flatten_config,
     hash_data,
 )
+from linfit.config_errors import explain_validation_errors
 from linfit.problem.datasets.synthetic import Dataset, RandomLinear
 from linfit.problem.datasets.tabular_file import SHIPPED_FOLDER
 from linfit.settings import CURVE_POINTS, Record, list_devices
@@ -89,20 +89,20 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         for value in NO_COMPONENT
     ),
     # numbers
-    (adam(lr=0), "optimizer.lr: got 0, input should be greater than 0"),
-    (adam(lr=-1.0), "optimizer.lr: got -1.0, input should be greater than 0"),
-    (adam(lr=float("nan")), "optimizer.lr: got nan, input should be a finite number"),
-    (adam(lr=float("inf")), "optimizer.lr: got inf, input should be a finite number"),
-    (adam(lr="0.1"), "optimizer.lr: got '0.1', input should be a valid number"),
-    (adam(lr=True), "optimizer.lr: got True, input should be a valid number"),
-    (adam(betas=[0.9, 1.0]), "optimizer.betas.1: got 1.0, input should be less than 1"),
+    (adam(lr=0), "optimizer.lr: got 0, choose a number > 0"),
+    (adam(lr=-1.0), "optimizer.lr: got -1.0, choose a number > 0"),
+    (adam(lr=float("nan")), "optimizer.lr: got nan, choose a finite number > 0"),
+    (adam(lr=float("inf")), "optimizer.lr: got inf, choose a finite number > 0"),
+    (adam(lr="0.1"), "optimizer.lr: got '0.1', choose a number > 0: write 0.1 without quotes"),
+    (adam(lr=True), "optimizer.lr: got True, choose a number > 0"),
+    (adam(betas=[0.9, 1.0]), "optimizer.betas.1: got 1.0, choose a number ≥ 0 and < 1"),
     (
         adam(betas=[-0.1, 0.9]),
-        "optimizer.betas.0: got -0.1, input should be greater than or equal to 0",
+        "optimizer.betas.0: got -0.1, choose a number ≥ 0 and < 1",
     ),
-    (adam(betas=[0.9]), "optimizer.betas.1 is required"),
-    (adam(eps=-1e-8), "optimizer.eps: got -1e-08, input should be greater than or equal to 0"),
-    (adam(amsgrad=1), "optimizer.amsgrad: got 1, input should be a valid boolean"),
+    (adam(betas=[0.9]), "optimizer.betas.1 is required: the list is too short"),
+    (adam(eps=-1e-8), "optimizer.eps: got -1e-08, choose a number ≥ 0"),
+    (adam(amsgrad=1), "optimizer.amsgrad: got 1, choose true or false"),
     (
         {"optimizer": {"name": "sgd", "nesterov": True}},
         "optimizer: nesterov needs momentum above 0 and dampening 0: "
@@ -113,44 +113,44 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         "optimizer: nesterov needs momentum above 0 and dampening 0: "
         "set momentum=0.9 or nesterov=false",
     ),
-    ({"seed": -1}, "seed: got -1, input should be greater than or equal to 0"),
-    ({"seed": 2**32}, f"seed: got {2**32}, input should be less than or equal to {2**32 - 1}"),
-    ({"seed": True}, "seed: got True, input should be a valid integer"),
-    ({"seed": 1.0}, "seed: got 1.0, input should be a valid integer: write 1"),
-    ({"seed": None}, "seed: got None, input should be a valid integer"),
+    ({"seed": -1}, "seed: got -1, choose a whole number ≥ 0 and ≤ 4294967295"),
+    ({"seed": 2**32}, f"seed: got {2**32}, choose a whole number ≥ 0 and ≤ {2**32 - 1}"),
+    ({"seed": True}, "seed: got True, choose a whole number ≥ 0 and ≤ 4294967295"),
+    ({"seed": 1.0}, "seed: got 1.0, choose a whole number ≥ 0 and ≤ 4294967295: write 1"),
+    ({"seed": None}, "seed: got None, choose a whole number ≥ 0 and ≤ 4294967295"),
     (
         dataset("parabola", seed=-1),
-        "dataset.seed: got -1, input should be greater than or equal to 0",
+        "dataset.seed: got -1, choose a whole number ≥ 0 and ≤ 4294967295",
     ),
     (
         {"init": {"name": "normal", "seed": True}},
-        "init.seed: got True, input should be a valid integer",
+        "init.seed: got True, choose a whole number ≥ 0 and ≤ 4294967295",
     ),
-    ({"steps": -1}, "steps: got -1, input should be greater than or equal to 0"),
-    ({"steps": 1e3}, "steps: got 1000.0, input should be a valid integer: write 1000"),
-    ({"threads": 0}, "threads: got 0, input should be greater than or equal to 1"),
-    ({"dtype": "float16"}, "dtype: got 'float16', input should be 'float32' or 'float64'"),
-    ({"record": {"every": 0}}, "record.every: got 0, input should be greater than or equal to 1"),
-    ({"record": {"tolerance": 1.0}}, "record.tolerance: got 1.0, input should be less than 1"),
-    ({"record": {"tolerance": 0.0}}, "record.tolerance: got 0.0, input should be greater than 0"),
-    ({"stop": {"divergence": 1.0}}, "stop.divergence: got 1.0, input should be greater than 1"),
+    ({"steps": -1}, "steps: got -1, choose a whole number ≥ 0 and ≤ 1000000000"),
+    ({"steps": 1e3}, "steps: got 1000.0, choose a whole number ≥ 0 and ≤ 1000000000: write 1000"),
+    ({"threads": 0}, "threads: got 0, choose a whole number ≥ 1 and ≤ 1024"),
+    ({"dtype": "float16"}, "dtype: got 'float16', choose one of float32, float64"),
+    ({"record": {"every": 0}}, "record.every: got 0, choose a whole number ≥ 1"),
+    ({"record": {"tolerance": 1.0}}, "record.tolerance: got 1.0, choose a number > 0 and < 1"),
+    ({"record": {"tolerance": 0.0}}, "record.tolerance: got 0.0, choose a number > 0 and < 1"),
+    ({"stop": {"divergence": 1.0}}, "stop.divergence: got 1.0, choose a number > 1"),
     (
         {"tracking": {"name": "mlflow", "uri": 3}},
-        "tracking.uri: got 3, input should be a valid string",
+        "tracking.uri: got 3, choose a text",
     ),
-    ({"plugins": "my_module"}, "plugins: got 'my_module', input should be a list, [A,B,…]"),
-    ({"name": ""}, "name: got '', string should have at least 1 character"),
+    ({"plugins": "my_module"}, "plugins: got 'my_module', write a list, [A,B,…]"),
+    ({"name": ""}, "name: got '', give at least 1 character"),
     # datasets
-    (dataset("parabola", n=0), "dataset.n: got 0, input should be greater than or equal to 1"),
+    (dataset("parabola", n=0), "dataset.n: got 0, choose a whole number ≥ 1 and ≤ 1000000000"),
     (
         dataset("parabola", noise=-0.1),
-        "dataset.noise: got -0.1, input should be greater than or equal to 0",
+        "dataset.noise: got -0.1, choose a number ≥ 0",
     ),
     (dataset("polynomial", degree=2), "dataset: degree 2 needs 3 coefficients, got 4"),
     (dataset("polynomial", range=[1, 1]), "dataset: range must increase, got [1.0, 1.0]"),
     (
         dataset("random_linear", condition=0.5),
-        "dataset.condition: got 0.5, input should be greater than or equal to 1",
+        "dataset.condition: got 0.5, choose a number ≥ 1",
     ),
     (
         dataset("random_linear", n=1),
@@ -159,25 +159,28 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"dataset": "csv"},
-        "dataset.path is required; dataset.features is required; dataset.target is required",
+        "dataset.path is required: give dataset.path=…; "
+        "dataset.features is required: give dataset.features=…; "
+        "dataset.target is required: give dataset.target=…",
     ),
     (
         dataset("csv", path="a.csv", features=[], target="y"),
-        "dataset.features: got [], value should have at least 1 item after validation, not 0",
+        "dataset.features: got [], give at least 1 item",
     ),
     # initial weights
-    ({"init": "given"}, "init.weights is required"),
+    ({"init": "given"}, "init.weights is required: give init.weights=…"),
     (
         init(1, 2, 3),
-        "init.weights has 3 rows of 1 numbers, the problem needs 2 rows (features) of 1 (targets)",
+        "init.weights has 3 rows of 1 numbers, "
+        "the problem needs 2 rows (features) of 1 (targets): write these, or choose init=zeros",
     ),
     (
         init([1, 2], [3]),
         "init.weights has 2 rows of 1, 2 numbers, "
-        "the problem needs 2 rows (features) of 1 (targets)",
+        "the problem needs 2 rows (features) of 1 (targets): write these, or choose init=zeros",
     ),
-    (init(1, float("nan")), "init.weights.1.0: got nan, input should be a finite number"),
-    (init(1, "2"), "init.weights.1.0: got '2', input should be a valid number"),
+    (init(1, float("nan")), "init.weights.1.0: got nan, choose a finite number"),
+    (init(1, "2"), "init.weights.1.0: got '2', choose a number: write 2 without quotes"),
     # what the device cannot do
     (
         {"device": "mps", "dtype": "float64"},
@@ -208,10 +211,10 @@ def test_every_mistake_is_named() -> None:
             {"seed": -1, "steps": -2, "optimizer": {"name": "adam", "lr": 0, "eps": -1}}
         )
     assert explain_validation_errors(refusal.value).split("; ") == [
-        "seed: got -1, input should be greater than or equal to 0",
-        "steps: got -2, input should be greater than or equal to 0",
-        "optimizer.lr: got 0, input should be greater than 0",
-        "optimizer.eps: got -1, input should be greater than or equal to 0",
+        "seed: got -1, choose a whole number ≥ 0 and ≤ 4294967295",
+        "steps: got -2, choose a whole number ≥ 0 and ≤ 1000000000",
+        "optimizer.lr: got 0, choose a number > 0",
+        "optimizer.eps: got -1, choose a number ≥ 0",
     ]
 
 

@@ -34,7 +34,7 @@ LAYERS = (
     ),
     ("problem",),
     ("method",),
-    ("settings", "conventions", "config"),
+    ("settings", "conventions", "config", "config_errors"),
     ("engine",),
     ("tracking",),
     ("sweeps",),

@@ -418,7 +418,7 @@ def test_features_of_many_samples_are_refused_in_one_line() -> None:
     )
     with pytest.raises(
         ConfigError,
-        match=r"^features of so many samples cannot be written as a plain program: leave them",
+        match=r"^features of so many samples cannot be written as a plain program, which has",
     ):
         render_script(many, "a test")
 
@@ -609,7 +609,7 @@ def test_a_study_is_told_from_one_of_its_fits(linfit: Linfit, bare: Path) -> Non
         (("optimizer.lr=-1",), "optimizer.lr: got -1"),
         (
             ("dataset.n=1000000000000",),
-            "dataset.n: got 1000000000000, input should be less than or equal to 1000000000",
+            "dataset.n: got 1000000000000, choose a whole number ≥ 1 and ≤ 1000000000",
         ),
         (
             ("dataset=random_linear", "dataset.n=1000000000", "dataset.p=10000", "init=zeros"),

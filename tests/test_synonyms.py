@@ -37,8 +37,8 @@ ANSWERS = {
     "penalty=l2": "did you mean 'ridge'?",
     "features=standardize": "did you mean 'features.scaling=standardize'? there are fourier",
     "optimizer=tiger": "; a plug-in's needs its module in plugins and conf/optimizer/tiger.yaml",
-    "steps=1e4": "steps: got 10000.0, input should be a valid integer: write 10000",
-    "split.validation=25": "less than 1: it is a share of the samples, no count and no percentage",
+    "steps=1e4": "steps: got 10000.0, choose a whole number ≥ 0 and ≤ 1000000000: write 10000",
+    "split.validation=25": "choose a number ≥ 0 and < 1: it is a share of the samples, no count",
 }
 
 

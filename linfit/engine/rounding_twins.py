@@ -10,6 +10,7 @@ n samples, p features, q targets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -91,6 +92,9 @@ def build_twins(config: FitConfig) -> list[FitConfig]:
         return []
     made = expand_features(train, fit_feature_map([train], config.features, bool(train.levels)))
     made = encode_targets(made, config.loss.target_kind)
+    # Columns of text and classes have more weights than the config can say.
+    if math.prod(made.shape) * config.steps > MAX_TWIN_PRODUCTS:
+        return []
     beside = config.model_copy(update={"init": _shift_start(config, *made.shape[1:])})
     if not config.batch.is_full:
         return [beside]

@@ -162,7 +162,8 @@ class Given(Init):
             widths = ", ".join(sorted({str(len(row)) for row in self.weights}))
             raise ValueError(
                 f"init.weights has {len(self.weights)} rows of {widths} numbers, "
-                f"the problem needs {p} rows (features) of {q} (targets)"
+                f"the problem needs {p} rows (features) of {q} (targets): "
+                "write these, or choose init=zeros"
             )
 
     def draw(self, p: int, q: int, seed: int, dtype: torch.dtype) -> torch.Tensor:

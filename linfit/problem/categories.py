@@ -73,7 +73,7 @@ class Categories:
         if name not in levels:
             raise ValueError(
                 f"{source}, column {name!r}: numbers, where the training samples have text: "
-                f"{self._describe(name)}"
+                f"{self._describe(name)}: write these"
             )
         known = {level: float(index) for index, level in enumerate(self.levels[name])}
         places = np.array([known.get(text, -1.0) for text in levels[name]] + [np.nan])
@@ -84,7 +84,7 @@ class Categories:
             text = levels[name][int(codes[unseen[0]])]
             raise ValueError(
                 f"{source}, column {name!r}: no training sample has {shorten(repr(text))}: "
-                f"they have {self._describe(name)}"
+                f"they have {self._describe(name)}: leave such rows out, or name them alike"
             )
         return np.asarray(found)
 
@@ -99,8 +99,18 @@ class Categories:
             note += self._describe(name)
             if self.drops_first:
                 note += f"; {levels[0]!r}, the first, is where all of them are 0"
+            if lookalikes := find_lookalikes(levels):
+                note += f"; {lookalikes}, and count as different"
             notes.append(note)
+        if len(self.levels) > 1 and not self.drops_first:
+            notes.append(
+                f"{source}: the indicators of each of the columns {self._list_columns()} sum to 1: "
+                "many weights are equally good; features.intercept=true leaves a level of each out"
+            )
         return tuple(notes)
+
+    def _list_columns(self) -> str:
+        return shorten(", ".join(map(repr, self.levels)))
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain data, which `from_plain` takes back."""
@@ -117,6 +127,16 @@ class Categories:
 
 
 NO_CATEGORIES = Categories()
+
+
+def find_lookalikes(texts: Iterable[str]) -> str:
+    """Return a clause on two texts that differ in case or blanks alone; empty if none do."""
+    known: dict[str, str] = {}
+    for text in texts:
+        other = known.setdefault("".join(text.casefold().split()), text)
+        if other != text:
+            return f"{other!r} and {text!r} differ in case or blanks alone"
+    return ""
 
 
 def learn_categories(

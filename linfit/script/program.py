@@ -71,6 +71,7 @@ OTHER_IMPORTS = {
 }
 #: Most lines of numbers of features, or of the training samples of a split.
 MAX_NUMBER_LINES = 100
+COLUMNS_OF_TEXT = "columns of text"
 #: Lines of the printed table, unless the config sets `record.every`.
 PRINTED_ROWS = 10
 
@@ -188,7 +189,7 @@ def _data_lines(config: FitConfig, problem: Problem, scope: ScriptScope) -> Line
     neutral = config.list_neutral_fields()
     asked = [key for key in ("features", "split") if key not in neutral]
     if problem.levels:
-        asked.append("columns of text")
+        asked.append(COLUMNS_OF_TEXT)
     if not asked:
         return _averaged_data_lines(config, problem, scope)
     adds_intercept = asked == ["features"] and config.features == Raw(intercept=True)
@@ -201,10 +202,21 @@ def _data_lines(config: FitConfig, problem: Problem, scope: ScriptScope) -> Line
     written = write_numbers(problem, scope)
     if len(written) > MAX_NUMBER_LINES:
         raise ValueError(
-            f"{' and '.join(asked)} of so many samples cannot be written as a plain program: "
-            "leave them at their default"
+            f"{' and '.join(asked)} of so many samples cannot be written as a plain program, which "
+            f"has {MAX_NUMBER_LINES} lines of numbers at most: {_describe_shorter(asked)}"
         )
     return written
+
+
+def _describe_shorter(asked: Sequence[str]) -> str:
+    """Return what to change so that a program reads or draws the data itself."""
+    defaults = [key for key in asked if key != COLUMNS_OF_TEXT]
+    advice = []
+    if defaults:
+        advice.append(f"leave {' and '.join(defaults)} at their default")
+    if COLUMNS_OF_TEXT in asked:
+        advice.append("name features and targets that are numbers, or a file of fewer samples")
+    return ", and ".join(advice)
 
 
 def _class_lines(config: FitConfig, problem: Problem) -> Lines:

@@ -133,8 +133,8 @@ def test_statistics_of_a_fold_have_the_same_bits_alone_and_beside_the_others(
     ("arguments", "message"),
     [
         (["split.fold=5"], "split: fold=5 is none of the 5 parts, 0 to 4"),
-        (["split.fold=-1"], "split.fold: got -1, input should be greater than or equal to 0"),
-        (["split.k=1"], "split.k: got 1, input should be greater than or equal to 2"),
+        (["split.fold=-1"], "split.fold: got -1, choose a whole number ≥ 0"),
+        (["split.k=1"], "split.k: got 1, choose a whole number ≥ 2"),
         (["-m", "split.fold=range(0,6)"], "fold=5 is none of the 5 parts"),
         (["-m", "split.k=5,31"], "split.k=31 parts of 30 samples: each needs one at least"),
         (["split.validation=0.2"], "split.validation goes with split=holdout"),

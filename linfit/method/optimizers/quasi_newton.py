@@ -13,6 +13,7 @@ from pydantic import Field
 
 from linfit.method.optimizers.base import NonNegative, Optimizer, Positive, Stepper
 from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update, sum_over
+from linfit.problem.losses import Loss
 from linfit.script_fragments import GradientLines, Lines, ModelLines, OptimizerLines
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ class LBFGS(Optimizer):
         given = self.model_dump(exclude={"name"})
         stepper: Stepper = one_gradient_lbfgs()([parameter], max_iter=1, **given)
         return stepper
+
+    def check_loss(self, loss: Loss) -> None:
+        if not loss.smooth:
+            raise ValueError(
+                f"{self.name} takes curvatures from differences of gradients, and that of "
+                f"{loss.name} jumps: choose optimizer=adam, or loss=huber"
+            )
 
     def check_l1(self, penalty: str) -> None:
         raise ValueError(

@@ -94,6 +94,9 @@ class Arrays(Dataset):
     def num_samples(self) -> int | None:
         return len(self.as_array()) if self.is_loaded() else None
 
+    def locate_sample(self, index: int) -> str:
+        return f"row {index}, counted from 0"
+
     def check_data(self, dtype: str) -> None:
         largest, why = describe_limit(dtype)
         table = self.as_array()

@@ -43,7 +43,10 @@ class Classes(DrawnDataset):
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         if self.n < self.classes:
-            raise ValueError(f"{self.classes} classes need as many samples, got n {self.n}")
+            raise ValueError(
+                f"{self.classes} classes of {self.n} samples: each needs one at least, "
+                f"choose dataset.n of at least {self.classes}, or fewer dataset.classes"
+            )
         return self
 
     def shape(self) -> tuple[int, int]:
@@ -141,7 +144,10 @@ class SparseLinear(SyntheticDataset):
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         if self.nonzero > self.p:
-            raise ValueError(f"nonzero has to be at most p, which is {self.p}, got {self.nonzero}")
+            raise ValueError(
+                f"{self.nonzero} nonzero weights of {self.p}: choose dataset.nonzero of at most "
+                f"{self.p}, or dataset.p of at least {self.nonzero}"
+            )
         return self
 
     def shape(self) -> tuple[int, int]:

@@ -69,6 +69,10 @@ class Dataset(Component):
         else:
             yield from accumulate(len(block.X) for block in self.blocks(seed))
 
+    def locate_sample(self, index: int) -> str:
+        """Return where a sample stands, for an error; `index` counts from 0."""
+        return f"sample {index}, counted from 0"
+
     def num_drawn(self) -> int:
         """Return the number of random numbers that loading draws."""
         return 0

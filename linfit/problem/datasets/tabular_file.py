@@ -182,7 +182,7 @@ class TabularFile(Dataset):
 
         if last is None:
             but = " but such with missing cells" if cleaner.dropped else ""
-            raise ValueError(f"{self.path} has no rows{but}")
+            raise ValueError(f"{self.path} has no rows{but}: give it one for each sample")
         notes = (
             *cleaner.describe_left_out(),
             *describe_repeated_columns(self.features, self.target, self.path),
@@ -190,29 +190,45 @@ class TabularFile(Dataset):
         )
         yield self._problem(last, notes, texts.levels)
 
+    def locate_sample(self, index: int) -> str:
+        weight = () if self.weight is None else (self.weight,)
+        texts = TextCodes({*self.features, *self.target} - {*weight})
+        for block, name_row in self._read_any((*self.features, *self.target, *weight), texts):
+            kept = np.flatnonzero(~np.isnan(block).any(axis=1))
+            if index < len(kept):
+                return name_row(int(kept[index]))
+            index -= len(kept)
+        return ""
+
+    def _read_any(self, columns: tuple[str, ...], texts: TextCodes) -> Iterator[RowBlock]:
+        """Yield the columns of a file; a plug-in's subclass may read rows in its own way."""
+        is_own = type(self).__module__ == OWN_KINDS
+        return self.read_cells(columns, texts) if is_own else self.read_rows(columns)
+
     def _clean_rows(
         self, cleaner: RowValidator, columns: tuple[str, ...], texts: TextCodes
     ) -> Iterator[CellBlock]:
         """Yield blocks of at least one row; ValueError if the file cannot be read."""
         try:
-            # A plug-in's subclass may read rows in its own way.
-            is_own = type(self).__module__ == OWN_KINDS
-            for rows in self.read_cells(columns, texts) if is_own else self.read_rows(columns):
+            for rows in self._read_any(columns, texts):
                 block = cleaner.validate_rows(*rows)
                 if len(block):
                     yield block
-        except UnicodeDecodeError as error:
-            failure = f"dataset.path {self.path!r} cannot be read: {error}"
+        except UnicodeError as error:
+            failure = (
+                f"dataset.path {self.path!r} cannot be read: {error}: "
+                "name the file's dataset.encoding"
+            )
             raise ValueError(self.find_invalid_bytes() or failure) from error
         except (OSError, csv.Error) as error:
             raise self._explain_unreadable(error) from error
 
     def _explain_unreadable(self, error: Exception) -> ValueError:
         reason = getattr(error, "strerror", None) or str(error)
-        return ValueError(
-            f"dataset.path {self.path!r} cannot be read: {reason} "
-            "(it begins at the working directory)"
-        )
+        failure = f"dataset.path {self.path!r} cannot be read: {reason}"
+        if isinstance(error, FileNotFoundError):
+            failure += " (it begins at the working directory)"
+        return ValueError(failure)
 
     def find_invalid_bytes(self) -> str | None:
         """Return a sentence on the first byte of a text file that is no text, if any."""

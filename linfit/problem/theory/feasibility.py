@@ -16,9 +16,9 @@ from linfit.problem.datasets.prepare import (
     split_samples,
 )
 from linfit.problem.datasets.synthetic import Dataset
-from linfit.problem.datasets.targets import encode_targets
+from linfit.problem.datasets.targets import TargetError, encode_targets
 from linfit.problem.features import Features
-from linfit.problem.losses.base import TargetKind
+from linfit.problem.losses.base import Loss, TargetKind
 from linfit.problem.split import Split
 from linfit.problem.theory.sufficient_statistics import SampleBlocks
 
@@ -42,19 +42,30 @@ def check_feasibility(
                 expand_features(held_out, expansion)
 
 
-def check_targets(dataset: Dataset, split: Split, kind: TargetKind, seed: int) -> None:
-    """Raise ValueError if the targets are not of the kind that a loss takes.
+def check_targets(dataset: Dataset, split: Split, loss: Loss, seed: int) -> None:
+    """Raise ValueError, with the place of the sample, if a loss does not take the targets.
 
-    They are read only if they may be of another.
+    They are read only if they may be of another kind.
     """
+    kind = loss.target_kind
     if kind == "number" and not dataset.has_text():
         return
     with pass_value_errors():
-        if kind == "number":
-            encode_targets(next(iter(dataset.blocks(seed))), "number")
-            return
-        train, held_out = split_samples(dataset, split, seed, kind)
-        encode_targets(replace(train, validation=held_out), kind)
+        try:
+            _encode_targets(dataset, split, kind, seed)
+        except TargetError as error:
+            index = error.find_sample(dataset.blocks(seed))
+            place = "" if index is None else dataset.locate_sample(index)
+            raise ValueError(error.explain(f"loss {loss.name}", place)) from error
+
+
+def _encode_targets(dataset: Dataset, split: Split, kind: TargetKind, seed: int) -> None:
+    """Raise TargetError if the targets are not of a kind."""
+    if kind == "number":
+        encode_targets(next(iter(dataset.blocks(seed))), "number")
+        return
+    train, held_out = split_samples(dataset, split, seed, kind)
+    encode_targets(replace(train, validation=held_out), kind)
 
 
 def check_weights(dataset: Dataset, split: Split, kind: TargetKind, seed: int) -> None:

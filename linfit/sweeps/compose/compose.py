@@ -22,7 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from linfit.component import ENTRY_POINTS
-from linfit.config import ADHOC, GROUPS, FitConfig, explain_validation_errors, flatten_config
+from linfit.config import ADHOC, GROUPS, FitConfig, flatten_config
+from linfit.config_errors import describe_missing, explain_validation_errors
 from linfit.errors import ConfigError
 from linfit.override import Override
 from linfit.sweeps.compose.nesting import find_parent_experiment
@@ -129,7 +130,7 @@ def require_values(data: dict[str, Any], given: Sequence[str] = ()) -> None:
     lacking = []
     for key, value in flatten_config(data).items():
         if value == MISSING_VALUE and key not in given:
-            lacking.append(f"{key} is required")
+            lacking.append(describe_missing(tuple(key.split("."))))
     if lacking:
         raise ConfigError("; ".join(lacking))
 

@@ -11,7 +11,8 @@ from hydra.errors import HydraException
 from pydantic import ValidationError
 
 from linfit.component import describe_unknown
-from linfit.config import GROUPS, FitConfig, explain_validation_errors
+from linfit.config import GROUPS, FitConfig
+from linfit.config_errors import explain_validation_errors
 from linfit.errors import ConfigError
 from linfit.sweeps.config_files.number_grids import expand_number_grids
 

@@ -59,28 +59,39 @@ def list_grid_values(key: str, value: object) -> Sequence[float] | None:
 def _compute_grid(found: re.Match[str], override: str) -> list[float]:
     name = found[1]
     where = f"{shorten(override)}: {name}"
+    form = _FORMS[name]
     if name == "logspace":
-        raise ConfigError(f"{where} is not known: write geomspace(1e-4,1,9), with the ends")
-    start, stop, num = _read_arguments(found[2], where)
+        raise ConfigError(f"{where} is not known: write {form}, with the ends themselves")
+    start, stop, num = _read_arguments(found[2], where, form)
     if not 2 <= num <= MAX_GRID:
-        raise ConfigError(f"{where} has from 2 to {MAX_GRID:,} numbers, not {num}, as in {_FORM}")
+        raise ConfigError(
+            f"{where} has from 2 to {MAX_GRID:,} numbers, not {num}: choose that many, as in {form}"
+        )
     if name == "geomspace" and min(start, stop) <= 0:
-        raise ConfigError(f"{where} needs ends above 0: choose them, or linspace")
+        raise ConfigError(f"{where} needs ends above 0: choose them so, or linspace")
     steps = np.geomspace if name == "geomspace" else np.linspace
     values = steps(start, stop, num)
     values[[0, -1]] = start, stop
     numbers = _round_values(values, name == "geomspace")
     if len(set(numbers)) < num:
-        raise ConfigError(f"{where}: there are fewer than {num} numbers from {start} to {stop}")
+        raise ConfigError(
+            f"{where}: there are fewer than {num} numbers from {start} to {stop}: "
+            "choose fewer, or ends further apart"
+        )
     if isinstance(start, int) and isinstance(stop, int) and all(map(float.is_integer, numbers)):
         return list(map(int, numbers))
     return numbers
 
 
-_FORM = "geomspace(1e-4,1,9)"
+#: How each grid is written.
+_FORMS = {
+    "geomspace": "geomspace(1e-4,1,9)",
+    "linspace": "linspace(0,1,11)",
+    "logspace": "geomspace(1e-4,1,9)",
+}
 
 
-def _read_arguments(text: str, where: str) -> tuple[float, float, int]:
+def _read_arguments(text: str, where: str, form: str) -> tuple[float, float, int]:
     """Return the ends, and how many numbers there are."""
     try:
         start, stop, num = text.split(",")
@@ -88,9 +99,9 @@ def _read_arguments(text: str, where: str) -> tuple[float, float, int]:
         count = int(num)
     except ValueError:
         wanted = "takes two ends and how many numbers"
-        raise ConfigError(f"{where} {wanted}, as in {_FORM}") from None
+        raise ConfigError(f"{where} {wanted}: write it as in {form}") from None
     if not np.isfinite(ends).all():
-        raise ConfigError(f"{where} needs finite ends, as in {_FORM}")
+        raise ConfigError(f"{where} needs finite ends: choose them, as in {form}")
     return *ends, count
 
 

@@ -85,10 +85,10 @@ def _check_starts(configs: Sequence[FitConfig]) -> None:
 def _check_targets(configs: Sequence[FitConfig]) -> None:
     """Raise ValueError if a loss does not take the targets. One seed of each is checked."""
     distinct = {
-        (config.dataset, config.split, config.loss.target_kind): config.seed for config in configs
+        (config.dataset, config.split, config.loss.target_kind): config for config in configs
     }
-    for parts, seed in distinct.items():
-        check_targets(*parts, seed)
+    for config in distinct.values():
+        check_targets(config.dataset, config.split, config.loss, config.seed)
 
 
 def _check_weights(configs: Sequence[FitConfig]) -> None:

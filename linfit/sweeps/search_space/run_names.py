@@ -9,6 +9,7 @@ from typing import Any
 
 from linfit.component import Frozen
 from linfit.config import FitConfig, canonical_json, flatten_config
+from linfit.errors import count_things
 from linfit.override import Override
 from linfit.sweeps.config_files.search_path import TOP_CONFIG
 from linfit.tracking.schema.config_record import UNNAMED_KEYS, list_fit_words
@@ -61,7 +62,7 @@ def name_sweep(config_name: str, varying: Sequence[str], num_fits: int | None) -
         words.append(end if ends.count(end) == 1 else key)
     if num_fits is None:
         return name_by_words(words, " × ") or "sweep"
-    count = "1 fit" if num_fits == 1 else f"{num_fits:,} fits"
+    count = count_things(num_fits, "fit")
     if not words:
         return count
     return f"{name_by_words(words, ' × ', MAX_RUN_NAME - len(count) - 2)}, {count}"

@@ -38,7 +38,8 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, ValidationError
 
 from linfit.component import Frozen, Seed
-from linfit.config import GROUPS, explain_validation_errors
+from linfit.config import GROUPS
+from linfit.config_errors import explain_validation_errors
 from linfit.errors import ConfigError
 from linfit.override import Override
 from linfit.sweeps.config_files.number_grids import expand_number_grids, list_grid_values
@@ -115,7 +116,7 @@ def validate_sweep_spec(node: Mapping[str, Any] | DictConfig) -> SweepSpec:
     try:
         ways = SweepSpec.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(f"hydra.sweeper.{explain_validation_errors(error)}") from error
+        raise ConfigError(f"hydra.sweeper.{explain_validation_errors(error, SweepSpec)}") from error
     labels.check_labels(_list_labels(ways))
     return ways
 

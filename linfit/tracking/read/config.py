@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from linfit.config import FitConfig, explain_validation_errors, hash_data
+from linfit.config import FitConfig, hash_data
+from linfit.config_errors import explain_validation_errors
 from linfit.conventions import CONFIG_SCHEMA, restore_conventions
 from linfit.errors import ConfigError, shorten
 from linfit.problem.datasets.readers.opened import read_bounded

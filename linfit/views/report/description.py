@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linfit.engine.fit import Fit, Status
+from linfit.errors import count_things
 from linfit.problem.types import Array
 from linfit.sweeps.run.block_pipeline import CompletedFit
 from linfit.sweeps.run.result import RecordedRun, RunResult
@@ -119,7 +120,7 @@ def count_outcomes(done: Sequence[CompletedFit]) -> str:
     """Return how many fits ended with which status."""
     numbers = Counter(fit.status.value for fit in done)
     named = (f"{count} {status}" for status, count in numbers.most_common())
-    return f"{len(done)} fits: {', '.join(named)}."
+    return f"{count_things(len(done), 'fit')}: {', '.join(named)}."
 
 
 def describe_best(done: Sequence[CompletedFit], recorded: RecordedRun) -> str:

@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from linfit.engine.fit import Status
+from linfit.errors import count_things
 from linfit.problem.datasets.tabular_file import SHIPPED_PREFIX
 from linfit.system.host import quote_word
 from linfit.tracking.provenance.environment import read_machine_tag
@@ -143,7 +144,7 @@ def describe_counts(swept: SweepData) -> str:
     """Return how many fits ended with which status: `90 fits: 72 completed, 18 diverged`."""
     number = Counter(swept.results["status"])
     named = ", ".join(f"{number[status]} {status}" for status in Status if number[status])
-    return f"{len(swept.results)} fits: {named}"
+    return f"{count_things(len(swept.results), 'fit')}: {named}"
 
 
 def describe_best_fits(swept: SweepData, comparison: Comparison) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from linfit.errors import count_things
 from linfit.sweeps.plan.plan import Plan, PlannedOptima, PlannedStack, UnstableFit
 from linfit.sweeps.plan.predictions import Forecast
 from linfit.views.report.json_data import print_json
@@ -166,18 +167,19 @@ def _print_stability(plan: Plan) -> None:
     unknown = sum(plan.no_bound_known.values())
     bounded = plan.num_fits - unknown - len(plan.failing)
     if bounded:
-        fits = f"{len(plan.unstable)} of {bounded} fits"
+        fits = f"{len(plan.unstable)} of {count_things(bounded, 'fit')}"
         out.print(f"unstable  {fits} whose largest stable learning rate is known")
     _print_reasons("", _group_alike(plan.unstable))
     if plan.doubtful:
         out.print(
-            f"doubtful  {len(plan.doubtful)} fits may diverge: "
+            f"doubtful  {count_things(len(plan.doubtful), 'fit')} may diverge: "
             "above what is stable from any start and with any batches"
         )
     _print_reasons("", _group_alike(plan.doubtful))
     if unknown:
         names = ", ".join(plan.no_bound_known)
-        out.print(f"          no bound known for {unknown} fits: {escape_markup(names)}")
+        fits = count_things(unknown, "fit")
+        out.print(f"          no bound known for {fits}: {escape_markup(names)}")
 
 
 def _group_alike(unstable: Sequence[UnstableFit]) -> list[tuple[str, str]]:

@@ -146,7 +146,9 @@ def _describe_verdict(repetition: Repetition, words: OutcomeWords) -> str:
     if found.parted_at is not None:
         parted = f", and by more than {_tolerance(repetition):g} from step {found.parted_at} on"
     rest = f" ({repetition.why})" if repetition.verdict is Verdict.DIFFERS else ""
-    sizes = f"losses differ by up to {found.losses:.2g}{at}, weights by {found.weights:.2g}"
+    sizes = f"losses differ by up to {found.losses:.2g}{at}"
+    if found.weights:  # 0 where one of the runs has none
+        sizes += f", weights by {found.weights:.2g}"
     return f"{sizes}; {first}{parted}{rest}"
 
 

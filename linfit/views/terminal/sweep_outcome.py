@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from linfit.engine.fit import Status
+from linfit.errors import count_things
 from linfit.sweeps.run.block_pipeline import CompletedFit
 from linfit.sweeps.run.result import RunResult
 from linfit.system.output import print_to_stderr
@@ -35,7 +36,7 @@ def show_sweep(result: RunResult, compared: ComparedSweep | None, all_fits: bool
     if compared is not None:
         show_leaderboard(compared, all_fits)
     counts = Counter(done.status for done in result.completed)
-    out.print(f"{len(result.completed)} fits: {_count(counts)}")
+    out.print(f"{count_things(len(result.completed), 'fit')}: {_count(counts)}")
     by: str | None = mlflow_names.EXCESS
     if result.recorded is not None:
         by = mlflow_names.read_ranking_loss(result.recorded.row.tags)
@@ -84,7 +85,9 @@ def describe_nearest(compared: ComparedSweep) -> str:
 
 def describe_rest(share: float, where: str = "") -> str:
     """Return how much of the initial excess loss is left, and what may help."""
-    rest = f"{100 * share:.2g}% is left{where}"
+    percent = 100 * share
+    shown = f"{percent:.2g}" if percent < 99.5 else f"{percent:,.0f}"
+    rest = f"{shown}% is left{where}"
     return f"not reached: {rest}; try more steps or another learning rate"
 
 

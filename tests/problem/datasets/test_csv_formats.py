@@ -141,13 +141,13 @@ LATIN = {"separator": ";", "encoding": "latin-1"}
             gzip.compress(HEAD.encode() * 2000)[:60],
             COMMA,
             "dataset.path '{file}' cannot be read: its content was compressed by gzip, and is "
-            "damaged or cut off (it begins at the working directory)",
+            "damaged or cut off: compress it again, or get it anew",
         ),
         (
             b"\x1f\x8bno gzip",
             COMMA,
             "dataset.path '{file}' cannot be read: its content was compressed by gzip, and is "
-            "damaged or cut off (it begins at the working directory)",
+            "damaged or cut off: compress it again, or get it anew",
         ),
     ],
 )

@@ -75,19 +75,27 @@ def test_targets_are_encoded(
 
 
 BAD: list[tuple[TargetKind, Any, str]] = [
-    ("number", ["a", "b"], "target 'y' is text, 'a', 'b': the loss takes numbers"),
+    ("number", ["a", "b"], "target 'y' is text, 'a', 'b': the loss takes numbers: losses of "),
     ("count", ["a", "b"], "target 'y' is text, 'a', 'b'"),
     ("count", [1, -1], "target 'y' has -1.0: the loss takes counts, whole numbers from 0 on"),
     ("count", [1, 1.5], "target 'y' has 1.5: the loss takes counts"),
     ("count", [[1, 1], [1, 0.5]], "target 'y1' has 0.5"),
-    ("binary", [0, 1, 2], "target 'y' has 3 classes, 0, 1, 2: the loss takes two classes, or 0"),
+    (
+        "binary",
+        [0, 1, 2],
+        "target 'y' has 3 classes, 0, 1, 2 (2 in 1 of 3 samples): the loss takes two",
+    ),
     ("binary", ["a", "b", "c"], "target 'y' has 3 classes, 'a', 'b', 'c'"),
     ("binary", [1, 1], "target 'y' has one class, 1 alone in its training samples"),
     ("binary", ["a"], "target 'y' has one class, 'a' alone"),
-    ("binary", [[0, 1], [1, 2]], "target 'y1' has 2.0: of several targets the loss takes 0 and 1"),
-    ("sign", [-1, 0, 1], "target 'y' has 3 classes, -1, 0, 1: the loss takes two classes, or -1"),
-    ("sign", [[0, 1], [1, 1]], "target 'y0' has 0.0: of several targets the loss takes -1 and 1"),
-    ("classes", [[0, 1], [1, 2]], "data has 2 targets: the loss takes one, the class"),
+    ("binary", [[0, 1], [1, 2]], "target 'y1' has 2.0: the loss takes of several targets 0 and 1"),
+    (
+        "sign",
+        [-1, 0, 1],
+        "target 'y' has 3 classes, -1, 0, 1 (1 in 1 of 3 samples): the loss takes two",
+    ),
+    ("sign", [[0, 1], [1, 1]], "target 'y0' has 0.0: the loss takes of several targets -1 and 1"),
+    ("classes", [[0, 1], [1, 2]], "data has 2 targets, 'y0', 'y1': the loss takes one, the class"),
     ("classes", [3, 3], "target 'y' has one class, 3 alone"),
     ("classes", [0, 0.5], "target 'y' has 0.5: the loss takes classes, which are text or whole"),
     ("classes", list(range(1001)), "target 'y' has 1,001 different values: the loss takes 1,000"),

@@ -89,15 +89,15 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(
         (["optimizer.lrr=1"], "no key 'lrr': did you mean 'lr'?"),
         (["+optimizer.lrr=1"], "optimizer: no key 'lrr': did you mean 'lr'?"),
         (["+stepz=1"], "no key 'stepz': did you mean 'steps'?"),
-        (["optimizer.lr=-1"], "optimizer.lr: got -1, input should be greater than 0"),
-        (["optimizer.lr=0"], "optimizer.lr: got 0, input should be greater than 0"),
-        (["optimizer.lr=nan"], "optimizer.lr: got nan, input should be a finite number"),
-        (["optimizer.lr=inf"], "optimizer.lr: got inf, input should be a finite number"),
-        (["optimizer.lr=fast"], "optimizer.lr: got 'fast', input should be a valid number"),
-        (["optimizer.lr=true"], "optimizer.lr: got True, input should be a valid number"),
-        (["steps=1.5"], "steps: got 1.5, input should be a valid integer"),
-        (["seed=-1"], "seed: got -1, input should be greater than or equal to 0"),
-        (["dtype=float16"], "dtype: got 'float16', input should be 'float32' or 'float64'"),
+        (["optimizer.lr=-1"], "optimizer.lr: got -1, choose a number > 0"),
+        (["optimizer.lr=0"], "optimizer.lr: got 0, choose a number > 0"),
+        (["optimizer.lr=nan"], "optimizer.lr: got nan, choose a finite number > 0"),
+        (["optimizer.lr=inf"], "optimizer.lr: got inf, choose a finite number > 0"),
+        (["optimizer.lr=fast"], "optimizer.lr: got 'fast', choose a number > 0"),
+        (["optimizer.lr=true"], "optimizer.lr: got True, choose a number > 0"),
+        (["steps=1.5"], "steps: got 1.5, choose a whole number ≥ 0 and ≤ 1000000000"),
+        (["seed=-1"], "seed: got -1, choose a whole number ≥ 0 and ≤ 4294967295"),
+        (["dtype=float16"], "dtype: got 'float16', choose one of float32, float64"),
         (
             ["optimizer.lr=1,2"],
             "optimizer.lr=1,2 has several values: add -m to sweep over them, "
@@ -108,12 +108,12 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(
         (["device=gpu"], "no device 'gpu': did you mean 'cuda'?"),
         (
             ["optimizer=adam", "optimizer.betas=0.9"],
-            "optimizer.betas: got 0.9, input should be a list",
+            "optimizer.betas: got 0.9, write a list",
         ),
         (["one", "two"], "one experiment at a time, got one and two"),
         (
             ["dataset=csv"],
-            "dataset.path is required; dataset.features is required; dataset.target is required",
+            "dataset.path is required: give dataset.path=…; dataset.features is required: give ",
         ),
         (
             ["init=given", "init.weights=[1,2,3]"],
@@ -125,7 +125,10 @@ def test_what_a_replaced_component_lacks_is_dropped_with_a_note(
             "optimizer: nesterov needs momentum above 0 and dampening 0",
         ),
         (["optimizer.lr=???"], "optimizer.lr is required"),
-        (["seed=???", "stop.divergence=???"], "seed is required; stop.divergence is required"),
+        (
+            ["seed=???", "stop.divergence=???"],
+            "seed is required: give seed=…; stop.",
+        ),
         (
             ["~optimizer"],
             "~optimizer deletes what every such fit has: write the value that you want",

@@ -35,14 +35,14 @@ NAMES = [
 ]
 #: Settings that YAML 1.1 would read as numbers.
 NUMBERS = {
-    "steps: 1:10": "steps: got '1:10', input should be a valid integer",
-    "steps: 1_000": "steps: got '1_000', input should be a valid integer",
-    "seed: 0x10": "seed: got '0x10', input should be a valid integer",
-    "seed: 010": "seed: got '010', input should be a valid integer",
-    "threads: 0b1": "threads: got '0b1', input should be a valid integer",
-    "dataset: {noise: 1:30}": "dataset.noise: got '1:30', input should be a valid number",
-    "optimizer: {lr: 1_0.5}": "optimizer.lr: got '1_0.5', input should be a valid number",
-    "optimizer: {lr: 1:30.5}": "optimizer.lr: got '1:30.5', input should be a valid number",
+    "steps: 1:10": "steps: got '1:10', choose a whole number",
+    "steps: 1_000": "steps: got '1_000', choose a whole number",
+    "seed: 0x10": "seed: got '0x10', choose a whole number",
+    "seed: 010": "seed: got '010', choose a whole number",
+    "threads: 0b1": "threads: got '0b1', choose a whole number",
+    "dataset: {noise: 1:30}": "dataset.noise: got '1:30', choose a number",
+    "optimizer: {lr: 1_0.5}": "optimizer.lr: got '1_0.5', choose a number",
+    "optimizer: {lr: 1:30.5}": "optimizer.lr: got '1:30.5', choose a number",
 }
 #: What is a number or a truth value, and no name.
 NO_NAMES = {"1e3": "1000.0", "1.5": "1.5", "yes": "true", "off": "false", ".nan": "nan"}

@@ -273,8 +273,7 @@ def test_fits_are_compared_by_what_they_have_in_common(
     [
         (
             ["objective=los"],
-            "objective: got 'los', "
-            "input should be 'auto', 'loss', 'excess_loss', 'validation_loss', 'r2', ",
+            "objective: got 'los', did you mean 'loss'? choose one of auto, loss, excess_loss, ",
         ),
         (
             ["objective=validation_loss"],

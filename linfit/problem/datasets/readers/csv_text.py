@@ -117,7 +117,10 @@ def _name_gzip_errors() -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        why = "its content was compressed by gzip, and is damaged or cut off"
+        why = (
+            "its content was compressed by gzip, and is damaged or cut off: "
+            "compress it again, or get it anew"
+        )
         raise OSError(errno.EINVAL, why) from error
 
 

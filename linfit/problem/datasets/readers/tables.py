@@ -344,13 +344,13 @@ def _read_cell(cell: str, line: int, place: int, table: CSVTable) -> float:
             where = table.locate(line, place)
             raise ValueError(
                 f"{where}: {cell!r} is a number, and the column begins with text: "
-                "a column is one or the other"
+                "a column is one or the other: write its numbers as words, n5 for 5"
             )
         return table.texts.encode(column, word, table.path)
 
     number = table.form.read_number(cell)
     if number is None or not math.isfinite(number):
-        hint = _suggest_decimal(cell, table.form)
+        hint = _suggest_decimal(cell, table.form) or ": mend the cell, or leave its column out"
         raise ValueError(f"{table.locate(line, place)}: {cell!r} is not a finite number{hint}")
     return number
 
@@ -362,8 +362,14 @@ def _is_number(word: str, form: CSVFormat) -> bool:
 def _suggest_decimal(cell: str, form: CSVFormat) -> str:
     """Return the setting by which a cell would be a number, if there is one."""
     other = "," if form.decimal == "." else "."
-    if other == form.separator or replace(form, decimal=other).read_number(cell) is None:
+    number = replace(form, decimal=other).read_number(cell)
+    if number is None:
         return ""
+    if other == form.separator:
+        return (
+            f": write {cell.strip().replace(other, form.decimal)}, or separate the cells by ; "
+            f"and choose dataset.decimal={quote_word(other)}"
+        )
     return f": dataset.decimal={quote_word(other)} reads it as one"
 
 

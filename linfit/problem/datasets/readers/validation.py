@@ -60,7 +60,7 @@ class RowValidator:
         if self.weighted:
             negative = np.zeros(block.shape, dtype=bool)
             negative[:, -1] = block[:, -1] < 0
-            self._refuse(negative, block, row, "is a negative weight")
+            self._refuse(negative, block, row, "is a negative weight: write 0 or more")
         return block
 
     def _refuse(self, wrong: CellBlock, block: CellBlock, row: Any, why: str) -> None:
