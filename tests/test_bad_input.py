@@ -17,6 +17,7 @@ import pytest
 import linfit as api
 from linfit.errors import LinfitError
 from linfit.problem.datasets.arrays import Arrays
+from linfit.problem.losses import Poisson
 from tests.conftest import Ran
 
 Linfit = Callable[..., Ran]
@@ -260,7 +261,7 @@ def test_bad_input_from_python_is_refused(case: str) -> None:
 
 
 def test_a_fit_in_python_that_cannot_begin_says_why() -> None:
-    found = api.fit(api.FitConfig(dataset=api.arrays(X, [0, 1, -2]), loss="poisson"))
+    found = api.fit(api.FitConfig(dataset=api.arrays(X, [0, 1, -2]), loss=Poisson()))
     assert found.status is api.Status.FAILED
     assert found.error is not None
     assert "target 'y' has -2.0: the loss takes counts" in found.error.splitlines()[-1]

@@ -19,9 +19,9 @@ class Poisson(Loss):
     """Poisson's loss of counts, exp(η) − yη, mean over n·q, for whole y ≥ 0.
 
     As torch's PoissonNLLLoss; log y! is left out, so that it may be negative: samples held out are
-    compared by their deviance, which is not. exp(η) is the
-    expected count. It overflows above η = 88 in float32: the fit has diverged. Its curvature has no
-    bound, so that no learning rate is stable from everywhere. The optimum is that of scikit-learn's
+    compared by their deviance, which is not. exp(η) is the expected count. It overflows above
+    η = 88 in float32: the fit has diverged. Its curvature has no bound, so that no learning rate is
+    stable from everywhere. The optimum is that of scikit-learn's
     `PoissonRegressor(alpha=…)` at `penalty=ridge` of strength alpha.
     """
 
