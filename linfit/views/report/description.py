@@ -27,8 +27,6 @@ if TYPE_CHECKING:  # pandas is for sweeps alone
 MOST_NOTED_ROWS = 10
 MOST_NOTED_WEIGHTS = 4
 MOST_DATA_NOTES = 5
-#: The start of a run's id, which commands take.
-SHOWN_ID = 12
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def describe_best(done: Sequence[CompletedFit], recorded: RecordedRun) -> str:
     if first.run_id:
         name = descriptions.link_run(name, recorded.recorder.experiment_id, first.run_id)
     lowest = f"Of single fits {name} has the lowest {describe_objective(by)}"
-    compare = descriptions.format_code(f"linfit report {recorded.run_id[:SHOWN_ID]}")
+    compare = descriptions.format_code(f"linfit report {recorded.run_id[:12]}")
     return f"{lowest}, {_short(first.loss_by(by))}; {compare} compares the methods."
 
 
