@@ -115,7 +115,7 @@ DATA: list[tuple[str | bytes, str, list[str]]] = [
     ("x,t,y\n1,2,3\n", f"{ON_TEXT} dataset.encoding=klingon", ["'klingon'", "utf-8, latin-1"]),
     ("x,t,y\n1,2,3\n", f"{ON_TEXT} dataset.encoding=utf-16", ["'d.csv'", "BOM", "name the file's"]),
     (
-        gzip.compress(b"x,t,y\n1,2,3\n" * 900)[:60],
+        gzip.compress(b"x,t,y\n1,2,3\n" * 900, mtime=0)[:60],
         ON_TEXT,
         ["'d.csv'", "cut off", "compress it"],
     ),

@@ -15,7 +15,7 @@ HESSIANS_AT_ONCE = 7
 #: Copies of the features: scaled, weighted, their absolute values …
 FEATURES_AT_ONCE = 4
 #: Arrays of the predictors' size; of a loss that couples targets, of the curvatures' size.
-PREDICTORS_AT_ONCE = 8
+PREDICTOR_COPIES = 8
 #: Matrices of the Hessian's size that an update by Newton's method holds.
 HESSIANS_OF_UPDATE = 4
 FLOAT_BYTES = 8
@@ -26,7 +26,7 @@ def estimate_optimum_bytes(shape: tuple[int, int, int], loss: Loss) -> int:
     n, p, q = shape
     coupled = q if loss.couples_targets else 1
     hessians = HESSIANS_AT_ONCE * (p * coupled) ** 2
-    predictors = PREDICTORS_AT_ONCE * n * q * coupled
+    predictors = PREDICTOR_COPIES * n * q * coupled
     return FLOAT_BYTES * (hessians + FEATURES_AT_ONCE * n * p + predictors)
 
 

@@ -138,7 +138,7 @@ LATIN = {"separator": ";", "encoding": "latin-1"}
             "{file} has no column 'größe': there are grÃ¶Ã\x9fe, b, y",
         ),
         (
-            gzip.compress(HEAD.encode() * 2000)[:60],
+            gzip.compress(HEAD.encode() * 2000, mtime=0)[:60],
             COMMA,
             "dataset.path '{file}' cannot be read: its content was compressed by gzip, and is "
             "damaged or cut off: compress it again, or get it anew",
