@@ -57,7 +57,7 @@ def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
     A test that is marked `pictures` has them.
     """
-    if "pictures" not in request.keywords:
+    if request.node.get_closest_marker("pictures") is None:
         monkeypatch.setattr("linfit.publication.compare_sweep", lambda result: None)
         monkeypatch.setattr("linfit.publication.publish_artifacts", _publish_nothing)
 
