@@ -363,7 +363,7 @@ def _suggest_decimal(cell: str, form: CSVFormat) -> str:
     """Return the setting by which a cell would be a number, if there is one."""
     other = "," if form.decimal == "." else "."
     number = replace(form, decimal=other).read_number(cell)
-    if number is None:
+    if number is None or not math.isfinite(number):
         return ""
     if other == form.separator:
         return (
