@@ -108,12 +108,14 @@ LATIN = {"separator": ";", "encoding": "latin-1"}
         (
             f"{HEAD}1;1.234,5;3\n".encode(),
             COMMA,
-            "{file}, line 3, column 'b': '1.234,5' is not a finite number",
+            "{file}, line 3, column 'b': '1.234,5' is not a finite number: "
+            "mend the cell, or leave its column out",
         ),
         (
             f"{HEAD}1;1,2,3;3\n".encode(),
             COMMA,
-            "{file}, line 3, column 'b': '1,2,3' is not a finite number",
+            "{file}, line 3, column 'b': '1,2,3' is not a finite number: "
+            "mend the cell, or leave its column out",
         ),
         (
             f"{HEAD}1;2,5;3\n".encode("latin-1"),

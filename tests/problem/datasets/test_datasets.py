@@ -285,12 +285,18 @@ def test_as_many_true_weights_as_are_said_are_not_zero(nonzero: int) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"name": "classes", "n": 3, "classes": 4}, "4 classes need as many samples, got n 3"),
+        (
+            {"name": "classes", "n": 3, "classes": 4},
+            "4 classes of 3 samples: each needs one at least, choose dataset.n of at least 4",
+        ),
         ({"name": "classes", "classes": 1}, "greater than or equal to 2"),
         ({"name": "classes", "separation": 0.0}, "greater than 0"),
         ({"name": "classes", "label_noise": 1.0}, "less than 1"),
         ({"name": "counts", "spread": 5.0}, "less than or equal to 4"),
-        ({"name": "sparse_linear", "p": 4}, "nonzero has to be at most p, which is 4, got 5"),
+        (
+            {"name": "sparse_linear", "p": 4},
+            "5 nonzero weights of 4: choose dataset.nonzero of at most 4",
+        ),
         ({"name": "sparse_linear", "nonzero": -1}, "greater than or equal to 0"),
         ({"name": "sklearn", "set": "boston"}, "'breast_cancer'"),
     ],

@@ -353,7 +353,8 @@ def test_a_run_tells_its_levels_and_predicts(linfit: Linfit, workdir: Path) -> N
 
     FRAME.assign(color="mauve").to_csv("other.csv", index=False)
     refused = linfit("predict", "last", "other.csv")
+    advice = "leave such rows out, or name them alike"
     words = "other.csv, column 'color': no training sample has 'mauve': they have 'blue', "
-    assert (refused.code, refused.err) == (2, f"linfit: {words}'green', 'red'\n")
+    assert (refused.code, refused.err) == (2, f"linfit: {words}'green', 'red': {advice}\n")
     again = linfit("reproduce", "last")
     assert again.code == 0, again.err

@@ -124,7 +124,8 @@ def test_a_bad_cell_of_a_pipe_is_refused(
     ran = linfit("run", *CHOSEN, "tracking=none", f"dataset.path={path}")
     assert (ran.code, ran.err) == (
         2,
-        f"linfit: {path}, line 3, column 'b': 'five' is not a finite number\n",
+        f"linfit: {path}, line 3, column 'b': 'five' is not a finite number: "
+        "mend the cell, or leave its column out\n",
     )
     assert not Path("outputs").exists()
 
