@@ -593,6 +593,7 @@ OPTIMIZERS = (
         lr=1.0,
         corners=False,
         separable=False,
+        curving=True,
         names_torch=True,
         batches=False,
     ),
