@@ -200,7 +200,7 @@ def arriving() -> list[dict[str, Any]]:
     return [
         {"name": "sgd", "lr": 0.3},
         {"name": "manual_sgd", "lr": 0.3},
-        *(row.plain for row in OPTIMIZERS if row.knowing or row.curving),
+        *(row.plain for row in OPTIMIZERS if row.knowing or (row.curving and row.lr is None)),
         {"name": "conjugate_gradient", "preconditioner": "jacobi"},
     ]
 
