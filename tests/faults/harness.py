@@ -172,8 +172,8 @@ def until(
 
 
 def tables(workdir: Path) -> str:
-    """Results and curves by row, without the ids of runs: equal texts are equal bits."""
-    columns = {mlflow_names.RESULTS: ["run_id"], mlflow_names.CURVES: []}
+    """Results and curves by row, but ids of runs and measured times: equal texts are equal bits."""
+    columns = {mlflow_names.RESULTS: ["run_id", "step_seconds"], mlflow_names.CURVES: []}
     found = [
         parquet.read_table(workdir / FOLDER / name).drop_columns(dropped).sort_by("row")
         for name, dropped in columns.items()

@@ -70,10 +70,11 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tables(folder: Path = FOLDER) -> list[list[dict[str, Any]]]:
-    """Results and curves by row, without the ids of runs."""
+    """Results and curves by row, without the ids of runs and measured times."""
+    results = (mlflow_names.RESULTS, ["run_id", "step_seconds"])
     found = [
         parquet.read_table(folder / name).drop_columns(columns).to_pylist()
-        for name, columns in ((mlflow_names.RESULTS, ["run_id"]), (mlflow_names.CURVES, []))
+        for name, columns in (results, (mlflow_names.CURVES, []))
     ]
     return [sorted(rows, key=lambda row: int(row["row"])) for rows in found]
 

@@ -48,7 +48,7 @@ def test_the_best_fit_by_accuracy_has_the_fewest_errors(swept_of: Callable[..., 
         "no errors count as fewer than the fewest there are"
     )
     assert "A value of 0 counts as half the smallest one above 0" in results.comparison.note
-    assert re.search(r"1 − accuracy ≤ 0\.\d+ \(3 seeds", results.comparison.summarize())
+    assert re.search(r"1 − accuracy: median ≤ 0\.\d+ \(3 seeds", results.comparison.summarize())
     assert "no: both 0" in {row[-1] for row in format_leaderboard(results.comparison).rows}
 
 
