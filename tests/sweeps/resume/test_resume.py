@@ -562,7 +562,7 @@ def test_what_is_finished_is_left_out(
     assert (
         more.code,
         "4 of 5 fits are finished already and left out" in more.err,
-        "1 fits: 1 completed" in more.out,
+        "1 fit: 1 completed" in more.out,
     ) == (0, True, True)
     before = len(client.search_runs(["1"]))
     assert linfit("run", "-m", "seed=0,1,2,3", "steps=3", "--skip-done").code == 0
