@@ -41,16 +41,18 @@ def asked(kind: str, name: str, *more: str) -> list[str]:
 
 TEXTS: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "data.csv is empty: a header line with the names of the columns is needed"),
-    "header only": ("a,b,y\n", "data.csv has no rows"),
+    "header only": ("a,b,y\n", "data.csv has no rows: give it one for each sample"),
     "text": (
         "a,b,y\n1,2,3\n4,five,6\n",
-        "data.csv, line 3, column 'b': 'five' is not a finite number",
+        "data.csv, line 3, column 'b': 'five' is not a finite number: "
+        "mend the cell, or leave its column out",
     ),
     "missing": ("a,b,y\n1,2,3\n4,,6\n", f"data.csv, line 3, column 'b': {ABSENT}"),
     "nan": ("a,b,y\nnan,2,3\n", f"data.csv, line 2, column 'a': {ABSENT}"),
     "infinity": (
         "a,b,y\n1,2,3\n4,5,inf\n",
-        "data.csv, line 3, column 'y': 'inf' is not a finite number",
+        "data.csv, line 3, column 'y': 'inf' is not a finite number: "
+        "mend the cell, or leave its column out",
     ),
     "too few cells": ("a,b,y\n1,2,3\n4,5\n", "data.csv, line 3: 2 cells below a header of 3"),
     "too many cells": ("a,b,y\n1,2,3\n4,5,6,7\n", "data.csv, line 3: 4 cells below a header of 3"),
@@ -79,7 +81,8 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
     ),
     "decimal comma": (
         'a,b,y\n"1,5",2,3\n',
-        "data.csv, line 2, column 'a': '1,5' is not a finite number",
+        "data.csv, line 2, column 'a': '1,5' is not a finite number: write 1.5, "
+        "or separate the cells by ; and choose dataset.decimal=,",
     ),
     "beyond float32": (
         "a,b,y\n1,2,3\n4,1e300,6\n",
@@ -127,7 +130,7 @@ ARRAYS: dict[str, tuple[Any, str]] = {
         np.array([[1, 2, 3j]]),
         "data.npy, column '0' is of type complex128: numbers are needed",
     ),
-    "empty": (np.zeros((0, 3)), "data.npy has no rows"),
+    "empty": (np.zeros((0, 3)), "data.npy has no rows: give it one for each sample"),
     "three dimensions": (
         np.zeros((2, 3, 4)),
         "data.npy has 3 dimensions: samples and columns are needed",
