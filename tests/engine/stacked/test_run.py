@@ -161,7 +161,9 @@ WILD: tuple[Mapping[str, Any], ...] = (
 GRADIENTS = ("manual", "autograd", "func_grad", "gram")
 #: All that take every sample at a step.
 FULL_GRADIENTS = [
-    name for name, kind in sorted(Gradient.choices.items()) if not kind.reduces_variance
+    name
+    for name, kind in sorted(Gradient.choices.items())
+    if issubclass(kind, Gradient) and not kind.reduces_variance
 ]
 #: Each gradient with one of the dtypes.
 BY_TURNS = [(helpers.DTYPES[i % 2], gradient) for i, gradient in enumerate(GRADIENTS)]
