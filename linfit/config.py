@@ -40,7 +40,7 @@ from linfit.problem.objectives import ObjectiveName, check_objective
 from linfit.problem.penalties import NoPenalty, Penalty, Shrinkage
 from linfit.problem.problem import Problem
 from linfit.problem.split import Holdout, Split
-from linfit.problem.theory.optimum import Optimum, find_optimum, leave_unknown, leave_with_moments
+from linfit.problem.theory.optimum import Optimum, find_optimum, leave_unknown
 from linfit.problem.theory.sufficient_statistics import (
     PartStatistics,
     shares_statistics,
@@ -207,11 +207,10 @@ class FitConfig(Frozen):
 
     def find_optimum(self, seen: Problem) -> Optimum:
         """Return the optimum of a problem in this fit's dtype, unknown if theory is none."""
-        if not self.has_answer():
-            if self.optimizer.needs_moments:
-                return leave_with_moments([seen], self.loss, [self.shrinkage()])[0]
-            return leave_unknown(seen, self.loss, self.shrinkage())
-        return find_optimum(seen, self.loss, self.shrinkage())
+        if self.has_answer():
+            return find_optimum(seen, self.loss, self.shrinkage())
+        needed = self.optimizer.needs_moments
+        return leave_unknown([seen], self.loss, [self.shrinkage()], needed)[0]
 
     def _check_combination(self) -> None:
         """Raise ValueError if two choices do not go together."""

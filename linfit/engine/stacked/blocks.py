@@ -26,13 +26,7 @@ from linfit.problem.penalties import Shrinkage
 from linfit.problem.problem import Problem
 from linfit.problem.theory.accuracy import add_warnings
 from linfit.problem.theory.memory import estimate_optimum_bytes
-from linfit.problem.theory.optimum import (
-    NO_PENALTY,
-    Optimum,
-    leave_unknown,
-    leave_with_moments,
-    solve_problems,
-)
+from linfit.problem.theory.optimum import NO_PENALTY, Optimum, leave_unknown, solve_problems
 from linfit.problem.theory.sufficient_statistics import PartStatistics
 from linfit.problem.types import Array
 from linfit.settings import StackedEngine
@@ -338,11 +332,9 @@ def find_optima(tasks: Sequence[Task]) -> None:
     shrinkages = [data.shrinkage for data in missing.values()]
     if first.has_answer():
         found = solve_problems(problems, first.loss, shrinkages)
-    elif any(task.config.optimizer.needs_moments for task in tasks):
-        found = leave_with_moments(problems, first.loss, shrinkages)
     else:
-        pairs = zip(problems, shrinkages, strict=True)
-        found = [leave_unknown(problem, first.loss, own) for problem, own in pairs]
+        needed = any(task.config.optimizer.needs_moments for task in tasks)
+        found = leave_unknown(problems, first.loss, shrinkages, needed)
     for data, known in zip(missing.values(), found, strict=True):
         data.optimum = known
         data.problem = add_warnings(data.problem, known, first.dtype)

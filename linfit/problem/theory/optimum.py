@@ -174,8 +174,32 @@ class Optimum:
             return float(np.linalg.norm(weights - self.weights))
 
 
-def leave_unknown(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALTY) -> Optimum:
-    """Return an optimum of which nothing is computed but the scale of the loss."""
+def leave_unknown(
+    problems: Sequence[Problem],
+    loss: Loss,
+    shrinkages: Sequence[Shrinkage],
+    with_moments: bool = False,
+) -> list[Optimum]:
+    """Return optima of which nothing is computed but the scale of the loss.
+
+    `with_moments`, they have R and Xᵀy of the least-squares problem with its penalty, too.
+    """
+    if not with_moments:
+        return [_unknown(*task, loss) for task in zip(problems, shrinkages, strict=True)]
+
+    def measure(tasks: Sequence[tuple[Problem, Shrinkage]]) -> list[Optimum]:
+        X, y = _stack_rows(tasks, loss)
+        roots = np.asarray(np.linalg.qr(X, mode="r"))
+        return [
+            replace(_unknown(*task, loss), root=roots[i], moments=X[i].T @ y[i])
+            for i, task in enumerate(tasks)
+        ]
+
+    with limit_blas_threads(), np.errstate(over="ignore", invalid="ignore"):
+        return _solve_each(problems, shrinkages, measure)
+
+
+def _unknown(problem: Problem, shrinkage: Shrinkage, loss: Loss) -> Optimum:
     n, p, q = problem.shape
     return Optimum(
         weights=np.full((p, q), np.nan),
@@ -188,23 +212,6 @@ def leave_unknown(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALT
         shrinkage=shrinkage,
         is_known=False,
     )
-
-
-def leave_with_moments(
-    problems: Sequence[Problem], loss: Loss, shrinkages: Sequence[Shrinkage]
-) -> list[Optimum]:
-    """Return unknown optima that have R and Xᵀy of the least-squares problem with its penalty."""
-
-    def measure(tasks: Sequence[tuple[Problem, Shrinkage]]) -> list[Optimum]:
-        X, y = _stack_rows(tasks, loss)
-        roots = np.asarray(np.linalg.qr(X, mode="r"))
-        return [
-            replace(leave_unknown(task[0], loss, task[1]), root=roots[i], moments=X[i].T @ y[i])
-            for i, task in enumerate(tasks)
-        ]
-
-    with limit_blas_threads(), np.errstate(over="ignore", invalid="ignore"):
-        return _solve_each(problems, shrinkages, measure)
 
 
 def find_optimum(problem: Problem, loss: Loss, shrinkage: Shrinkage = NO_PENALTY) -> Optimum:
