@@ -205,6 +205,17 @@ class FitConfig(Frozen):
         """Return True if the fit is measured against its exact optimum."""
         return self.theory != "none"
 
+    def resolve_objective(self) -> str:
+        """Return what `objective` names, where that is `auto` what it stands for.
+
+        It stays `auto` where that is the training loss evaluated in float64.
+        """
+        if self.objective != "auto":
+            return self.objective
+        if self.split.holds_out():
+            return self.loss.held_out_objective
+        return "auto" if self.has_answer() else "loss"
+
     def find_optimum(self, seen: Problem) -> Optimum:
         """Return the optimum of a problem in this fit's dtype, unknown if theory is none."""
         if self.has_answer():

@@ -208,22 +208,17 @@ class Fit:
         """
         if not self._may_win:
             return float("inf")
-        _, optimum, problem = self._found()
-        by: str = self.config.objective
-        if by == "auto" and problem.validation is not None:
-            by = self.config.loss.held_out_objective
+        by = self.config.resolve_objective()
         if (measure := find_measure(by)) is not None:
             found = self.list_measures()
             return measure.to_loss(found[by]) if by in found else float("inf")
-        if by == "auto" and not optimum.is_known:
-            by = "loss"
         if by == "validation_loss":
             assert self.validation_losses is not None
             value = self.validation_losses[-1]
         elif by == "loss":
             value = self.losses[-1]
         else:
-            least = optimum.loss if by == "auto" else 0.0
+            least = self._found()[1].loss if by == "auto" else 0.0
             value = least + self.excess_losses[-1]
         return float(value) if np.isfinite(value) else float("inf")
 

@@ -177,7 +177,7 @@ def find_finished_losses(config: FitConfig) -> dict[str, dict[str, float]]:
     if history is None:
         return {}
     keys = list(mlflow_names.LOSSES)
-    if find_measure(by := _find_objective(config)) is not None:
+    if find_measure(by := config.resolve_objective()) is not None:
         keys.append(by)
     return history.find_finished(compute_code_digest(config.plugins), keys)
 
@@ -200,15 +200,6 @@ def select_unfinished(configs: Sequence[FitConfig], values: list[float]) -> list
     return left
 
 
-def _find_objective(config: FitConfig) -> str:
-    """Return what `objective` names; of `auto` what it is where the excess loss does not count."""
-    if config.objective != "auto":
-        return config.objective
-    if config.split.holds_out():
-        return config.loss.held_out_objective
-    return "auto" if config.has_answer() else mlflow_names.LOSS
-
-
 def _lacks_answer(config: FitConfig, losses: Mapping[str, float]) -> bool:
     """Return True if a finished fit was not measured against its optimum, which this config asks.
 
@@ -221,7 +212,7 @@ def _objective(config: FitConfig, losses: Mapping[str, float]) -> float:
     """Return the `Fit.objective` of a fit with these stored losses; a diverged one has none."""
     if not losses:
         return math.inf
-    by = _find_objective(config)
+    by = config.resolve_objective()
     if by != "auto":
         found = losses.get(by)
         return math.inf if found is None else orient_value(by, found)
