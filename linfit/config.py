@@ -13,11 +13,9 @@ from pydantic import Field, model_validator
 import linfit.method.accelerated
 import linfit.method.closed_form
 import linfit.method.coordinate_descent
-import linfit.method.gram
 import linfit.method.homotopy
 import linfit.method.newton
 import linfit.method.proximal
-import linfit.method.variance_reduction
 import linfit.problem.datasets.arrays
 import linfit.problem.datasets.bundled
 import linfit.problem.datasets.drawn

@@ -162,9 +162,14 @@ MUTATIONS = (
         "tracking/read/test_data_access.py",
     ),
     # method
-    Mutation("method/gradients.py", "§[:, §] -= §", "§[:, §] -= 0 * §", "method/test_gradients.py"),
     Mutation(
-        "method/gradients.py",
+        "method/gradients/finite_difference.py",
+        "§[:, §] -= §",
+        "§[:, §] -= 0 * §",
+        "method/test_gradients.py",
+    ),
+    Mutation(
+        "method/gradients/penalized.py",
         "+ 0.5 * § * §.square().sum()",
         "+ 1.0 * § * §.square().sum()",
         "problem/test_penalties.py",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from linfit.method.gradients import Evaluation, Manual, StackedEvaluation
+from linfit.method.gradients.base import Evaluation, StackedEvaluation
+from linfit.method.gradients.manual import Manual
 from linfit.method.models import Model, TrainablePredictor
 from linfit.problem.losses import Loss, SumOfSquares
 from linfit.problem.theory.sufficient_statistics import find_root

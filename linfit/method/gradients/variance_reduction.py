@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from linfit.method.batches import Batch, batch_loss_ratio
-from linfit.method.gradients import (
+from linfit.method.gradients.base import (
     BatchMemory,
     BatchStep,
     Evaluation,
     Gradient,
-    Manual,
     StackedBatchStep,
     StackedEvaluation,
-    write_loss,
 )
+from linfit.method.gradients.manual import Manual
+from linfit.method.gradients.writing import write_loss
 from linfit.method.models import Model, TrainablePredictor
 from linfit.problem.losses import Loss
 from linfit.script_fragments import (
