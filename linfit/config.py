@@ -10,12 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-import linfit.method.accelerated
-import linfit.method.closed_form
-import linfit.method.coordinate_descent
-import linfit.method.homotopy
-import linfit.method.newton
-import linfit.method.proximal
+import linfit.method.solvers
 import linfit.problem.datasets.arrays
 import linfit.problem.datasets.bundled
 import linfit.problem.datasets.drawn

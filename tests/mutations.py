@@ -209,7 +209,7 @@ MUTATIONS = (
         "engine/stacked/test_batches.py",
     ),
     Mutation(
-        "method/accelerated.py",
+        "method/solvers/accelerated.py",
         "4 / (3 * § + §)",
         "4 / (3 * § - §)",
         "method/test_accelerated.py",

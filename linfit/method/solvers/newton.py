@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linfit.method.optimizers import Stepper
-from linfit.method.problem_aware import Informed
+from linfit.method.solvers.problem_aware import Informed
 from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update
 from linfit.problem.losses import Loss
 from linfit.problem.theory.convex.several import compute_hessians, measure_objectives

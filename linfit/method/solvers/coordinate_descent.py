@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from linfit.method.optimizers import Stepper
-from linfit.method.problem_aware import Informed
+from linfit.method.solvers.problem_aware import Informed
 from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update
 from linfit.problem.types import Array
 from linfit.script_fragments import (

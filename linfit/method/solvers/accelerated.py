@@ -27,7 +27,7 @@ import numpy as np
 from linfit.method.linear_steps import LinearConstants, stable_momentum_lr
 from linfit.method.models import Model
 from linfit.method.optimizers import Fraction, Optimizer, Positive, Stepper
-from linfit.method.problem_aware import Informed
+from linfit.method.solvers.problem_aware import Informed
 from linfit.method.stacked_state import (
     HyperparameterColumns,
     OptimizerState,
