@@ -131,7 +131,7 @@ def test_the_tutorial_stands_with_what_it_prints(seen: Seen, site: str) -> None:
     page = seen.open(f"{site}/docs/tutorial.html")
     outputs = page.locator(".cell_output")
     assert outputs.count() > 10
-    assert outputs.locator("img").count() == 1
+    assert outputs.locator("img").count() == 3
     assert outputs.locator("table").count() == 3
 
 

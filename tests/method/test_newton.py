@@ -9,15 +9,20 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from linfit.config import FitConfig
 from linfit.engine.dispatch import fit
 from linfit.engine.fit import Fit, Status
+from linfit.method.solvers.newton import judge_full_steps, solve_blocks
 from linfit.problem.datasets.arrays import arrays
+from linfit.problem.theory.convex.several import compute_hessians
 from linfit.problem.theory.optimum import find_optimum
+from linfit.problem.types import Array
 from tests.helpers import ALL_LOSSES, LossRow, config, cover_pairs, label
 
 ENGINES = ("single", "stacked")
 SMOOTH = [loss for loss in ALL_LOSSES if loss.smooth]
-RIDGE = {"name": "ridge", "strength": 0.1}
+LOGISTIC = next(loss for loss in SMOOTH if loss.name == "logistic")
+RIDGE: dict[str, Any] = {"name": "ridge", "strength": 0.1}
 COUNTS = [1, 3, 0, 2, 1, 1, 4, 0, 1, 2, 1, 1]
 X = np.random.default_rng(3).standard_normal((40, 3))
 SEPARATED = np.where(X[:, :1] > 0, 1.0, 0.0)
@@ -131,6 +136,57 @@ def test_the_hessian_is_that_of_the_objective(loss: LossRow) -> None:
         return
     for target, block in enumerate(blocks):
         np.testing.assert_allclose(block, expected[:, target, :, target], atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss", ["logistic", "cross_entropy", "poisson", "squared_hinge"])
+def test_a_step_taken_unsearched_has_its_descent(loss: str, dtype: str) -> None:
+    """From far to the optimum itself, by steps that only the judgement accepts."""
+    row = next(one for one in SMOOTH if one.name == loss)
+    q = targets(row)
+    given = config(dataset=row.dataset(60, 4, q), loss=loss, penalty=RIDGE, dtype="float64")
+    problem = given.problem()
+    known = find_optimum(problem, given.loss, given.shrinkage())
+    away = np.random.default_rng(5).standard_normal((4, q))
+    sizes = [1e-16, 1e-13, 1e-10, 1e-7, 1e-5, 1e-3, 0.1, 0.5, 1.0, 3.0]
+    weights = (known.weights + np.multiply.outer(sizes, away)).astype(dtype)
+    optima = [known] * len(sizes)
+    gradients = np.stack([measure_gradient(given, W.astype(float)) for W in weights])
+    steps, _ = solve_blocks(compute_hessians(optima, weights.astype(float)), gradients)
+    moved = (weights - steps).astype(dtype)
+
+    is_sure, rests = judge_full_steps(optima, weights, gradients, steps, moved)
+    before = known.excess_loss(weights.astype(float))
+    after = known.excess_loss(moved.astype(float))
+    promised = (gradients * steps).sum(axis=(1, 2))
+    assert (after <= before - 1e-4 * promised)[is_sure].all()
+    assert is_sure[sizes.index(0.1)]
+    unit = np.finfo(dtype).eps
+    assert rests[0] and not (is_sure & rests).any()
+    assert (before[rests] <= (100 * unit) ** 2 * known.loss).all()
+
+
+def measure_gradient(given: FitConfig, W: Array) -> Array:
+    problem = given.problem()
+    eta, seen = torch.from_numpy(problem.X @ W), torch.from_numpy(problem.seen_targets)
+    slope = problem.bind_loss(given.loss).derivative(eta, seen).numpy()
+    return np.asarray(problem.X.T @ slope + RIDGE["strength"] * W)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_fit_at_its_optimum_stays_there(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that nothing is left to gain by cost no search, and move nothing."""
+    searched = []
+
+    def search(*arguments: Any) -> None:
+        searched.append(arguments)
+
+    monkeypatch.setattr("linfit.method.solvers.newton.search_line", search)
+    dataset = LOGISTIC.dataset(60, 4, 1)
+    found = run(engine, dataset=dataset, loss="logistic", penalty=RIDGE, steps=30, init="zeros")
+    assert found.path is not None and not searched
+    assert (found.path.weights[8:] == found.path.weights[8]).all()
+    assert found.excess_losses[-1] <= 1e-26 * found.excess_losses[0]
 
 
 @pytest.mark.parametrize(

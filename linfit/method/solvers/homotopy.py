@@ -5,15 +5,19 @@ p features, q targets, s fits of one kind.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
 from linfit.method.optimizers import Stepper
 from linfit.method.solvers.problem_aware import Informed
 from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update
 from linfit.problem.theory.sparse.path import LassoPaths
-from linfit.problem.types import Array
+from linfit.problem.types import Array, Mask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,20 +71,60 @@ class Homotopy(Informed):
     def stacked(
         self, hyperparameters: HyperparameterColumns, memory: OptimizerState, n: float
     ) -> Update:
-        own = self.list_alike(hyperparameters)
+        followers = group_followers(self.list_alike(hyperparameters))
 
         def update(k: int, W: Tensor, g: Tensor) -> None:
-            on_the_way: dict[int, list[int]] = {}
-            for row, one in enumerate(own):
-                if one.paths.is_above(one.optimum.level, k):
-                    on_the_way.setdefault(id(one.paths), []).append(row)
-                elif one.count_steps(k - 1) is None:
-                    W[row] = hyperparameters.round_values(one.find_weights(k))
-            for rows in on_the_way.values():
-                shared = own[rows[0]].paths.list_weights(k)
-                W[rows] = hyperparameters.round_values(shared)
+            for group in followers:
+                above = group.find_above(k)
+                if above.any():
+                    rows = group.rows[above].tolist()
+                    W[rows] = hyperparameters.round_values(group.paths.list_weights(k))
+                for row, level in group.take_arriving(k, above):
+                    W[row] = hyperparameters.round_values(group.paths.find_weights(level, k))
 
         return update
+
+
+@dataclass
+class Followers:
+    """The fits of a stack that follow the same paths, as long as they are on the way."""
+
+    paths: LassoPaths
+    rows: NDArray[np.int64]
+    levels: Array
+    """The λ to which each goes."""
+
+    def find_above(self, step: int) -> Mask:
+        """Return the fits of which no target is at its λ after that many steps."""
+        return self.paths.find_above(self.levels, step)
+
+    def take_arriving(self, step: int, above: Mask) -> list[tuple[int, float]]:
+        """Return row and λ of the others that move in this step; forget those that arrive."""
+        moving = []
+        goes_on = above.copy()
+        for i in np.flatnonzero(~above).tolist():
+            level = float(self.levels[i])
+            if self.paths.count_steps(level, step - 1) is None:
+                moving.append((int(self.rows[i]), level))
+            goes_on[i] = self.paths.count_steps(level, step) is None
+        self.rows = self.rows[goes_on]
+        self.levels = self.levels[goes_on]
+        return moving
+
+
+def group_followers(fits: Sequence[Homotopy]) -> list[Followers]:
+    """Return the rows of a stack, grouped by their paths."""
+    grouped: dict[int, list[int]] = {}
+    for row, fit in enumerate(fits):
+        grouped.setdefault(id(fit.paths), []).append(row)
+    return [
+        Followers(
+            paths=fits[rows[0]].paths,
+            rows=np.array(rows),
+            levels=np.array([fits[row].optimum.level for row in rows]),
+        )
+        for rows in grouped.values()
+    ]
 
 
 class HomotopyStepper:

@@ -21,7 +21,12 @@ from linfit.method.optimizers import Stepper
 from linfit.method.solvers.problem_aware import Informed
 from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update
 from linfit.problem.losses import Loss
-from linfit.problem.theory.convex.several import compute_hessians, measure_objectives
+from linfit.problem.theory.convex.newton import NEAR_MOVE
+from linfit.problem.theory.convex.several import (
+    compute_hessians,
+    measure_moves,
+    measure_objectives,
+)
 from linfit.problem.theory.memory import estimate_hessian_bytes
 from linfit.problem.theory.optimum import Optimum
 from linfit.problem.threads import limit_blas_threads
@@ -42,6 +47,10 @@ FLAT_PART = 1e-6
 SAFE_PIVOT = 1e-6
 #: Part of the objective's terms above which a difference of objectives is no rounding.
 CLEAR_DESCENT = 1e-9
+#: Roundings whose square is the part of the terms up to which a promised descent is rounding,
+RESTING_ROUNDINGS = 32.0
+#: and that above which it is not.
+CLEAR_ROUNDINGS = 256.0
 
 
 class Newton(Informed):
@@ -150,31 +159,47 @@ def find_steps(
     usable = np.isfinite(blocks).all(axis=(1, 2, 3)) & np.isfinite(gradients).all(axis=(1, 2))
     rows = np.flatnonzero(usable).tolist()  # the others have diverged
     steps, is_partial = solve_blocks(blocks[rows], gradients[rows])
-    full = take_full_steps([optima[row] for row in rows], weights[rows], gradients[rows], steps)
+    own = [optima[row] for row in rows]
+    moved = (weights[rows] - steps).astype(weights.dtype)
+    is_sure, rests = judge_full_steps(own, weights[rows], gradients[rows], steps, moved)
+    is_sure &= ~is_partial
+    rests &= ~is_partial
     for i, row in enumerate(rows):
-        partial = bool(is_partial[i])
-        if not partial and full[i] is not None:
-            found[row] = full[i]
-        else:
+        if is_sure[i]:
+            found[row] = moved[i]
+        elif not rests[i]:
+            partial = bool(is_partial[i])
             found[row] = search_step(optima[row], weights[row], gradients[row], steps[i], partial)
     return found
 
 
-def take_full_steps(
-    optima: Sequence[Optimum], weights: NDArray[Any], gradients: Array, steps: Array
-) -> list[NDArray[Any] | None]:
-    """Return the weights after each whole step with Armijo's descent, None where it is in doubt.
+def judge_full_steps(
+    optima: Sequence[Optimum],
+    weights: NDArray[Any],
+    gradients: Array,
+    steps: Array,
+    moved: NDArray[Any],
+) -> tuple[Mask, Mask]:
+    """Return where whole steps `[s, p, q]` have Armijo's descent for sure, and where fits rest.
 
-    Here descent is a difference of objectives, quick to compute. It is in doubt near the optimum,
-    where it may be rounding, and where the objective is not finite.
+    λ² = gᵀH⁻¹g is twice the descent that the parabola promises. A fit rests where that is rounding.
+    With R = M·max |xᵢd| the descent is at least λ²·(1 − (exp(R) − R − 1)/R²) (certificate.py), and
+    more than λ²/4 where R ≤ 1. Elsewhere it is a difference of objectives, quick to compute, but
+    rounding near the optimum. Both masks `[s]` are false where only an exact search tells.
     """
-    moved = (weights - steps).astype(weights.dtype)
-    before, size = measure_objectives(optima, weights.astype(np.float64))
-    after, _ = measure_objectives(optima, moved.astype(np.float64))
+    before, sizes = measure_objectives(optima, weights.astype(np.float64))
     promised = (gradients * steps).sum(axis=(1, 2))
-    descent = before - after
-    sure = (descent >= LEAST_DESCENT * promised) & (descent > CLEAR_DESCENT * size)
-    return [one if clear else None for one, clear in zip(moved, sure.tolist(), strict=True)]
+    unit = float(np.finfo(weights.dtype).eps)
+    rests = promised <= (RESTING_ROUNDINGS * unit) ** 2 * sizes
+    is_sure = promised > (CLEAR_ROUNDINGS * unit) ** 2 * sizes
+    is_sure &= measure_moves(optima, steps) <= NEAR_MOVE
+
+    far = np.flatnonzero(~is_sure & ~rests).tolist()
+    after, _ = measure_objectives([optima[i] for i in far], moved[far].astype(np.float64))
+    descent = before[far] - after
+    is_clear = descent > CLEAR_DESCENT * sizes[far]
+    is_sure[far] = is_clear & (descent >= LEAST_DESCENT * promised[far])
+    return is_sure, rests
 
 
 def search_step(

@@ -285,7 +285,8 @@ def _quadratic_optima(tasks: Sequence[tuple[Problem, Shrinkage]], loss: Loss) ->
     n, _, q = tasks[0][0].shape
     scale = loss.scale(n, q)
     X, y = _stack_rows(tasks, loss)
-    solution = solve_least_squares(X, y)
+    # The solution is the optimum of no loss of classes or counts, only where the search begins.
+    solution = solve_least_squares(X, y, to_the_digit=loss.target_kind == "number")
     roots = np.asarray(np.linalg.qr(X, mode="r"))
     losses = scale * np.square(solution.residual).sum(axis=(-2, -1))
     curvatures = 2 * scale * np.square(np.linalg.svd(roots, compute_uv=False))
@@ -431,25 +432,27 @@ class LeastSquaresSolution(NamedTuple):
     refined: Mask
 
 
-def solve_least_squares(X: Array, y: Array) -> LeastSquaresSolution:
+def solve_least_squares(X: Array, y: Array, to_the_digit: bool = True) -> LeastSquaresSolution:
     """Return argmin ‖XW − y‖, for stacks of problems too.
 
     X is `[…, n, p]` and y `[…, n, q]`.
 
-    It is the solution of smallest norm if there are several. Where it is unique and the data are
-    not too many, it has the digits that float64 holds of the exact one, but for condition numbers
-    near 1/ε.
+    It is the solution of smallest norm if there are several. `to_the_digit`, where it is unique and
+    the data are not too many, it has the digits that float64 holds of the exact one, but for
+    condition numbers near 1/ε.
     """
     across = find_exponents(X, (-2, -1))  # […, 1, 1]
     down = find_exponents(y, (-2, -1))
-    found = _least_squares(scale_by_exponents(X, -across), scale_by_exponents(y, -down))
+    found = _least_squares(
+        scale_by_exponents(X, -across), scale_by_exponents(y, -down), to_the_digit
+    )
     return found._replace(
         weights=scale_by_exponents(found.weights, down - across),
         residual=scale_by_exponents(found.residual, down),
     )
 
 
-def _least_squares(X: Array, y: Array) -> LeastSquaresSolution:
+def _least_squares(X: Array, y: Array, to_the_digit: bool) -> LeastSquaresSolution:
     """Return the solution for numbers that can be squared."""
     norms = measure_column_norms(X)  # […, 1, p]
     norms[norms == 0] = 1
@@ -458,7 +461,7 @@ def _least_squares(X: Array, y: Array) -> LeastSquaresSolution:
         weights = unit / norms.swapaxes(-1, -2)
 
     short = rank < X.shape[-1]
-    small = X.shape[-2] * X.shape[-1] <= MAX_REFINED_NUMBERS
+    small = to_the_digit and X.shape[-2] * X.shape[-1] <= MAX_REFINED_NUMBERS
     poor = ~short & small & (_lost(factors[1], unit, residual) > MAX_LOST_ROUNDINGS)
     for place in np.argwhere(poor):
         i = tuple(place)

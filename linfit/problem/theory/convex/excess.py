@@ -10,6 +10,7 @@ n samples, p features, q targets, k fits.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,6 +39,11 @@ class SmoothExcess:
     """Samples and targets `[n, q]` that are separated."""
     decay: Array
     """`[p]`"""
+
+    @cached_property
+    def places(self) -> tuple[int, int]:
+        """Where X and y lie in memory."""
+        return self.X.ctypes.data, self.y.ctypes.data
 
     def excess(self, away: Array) -> Array:
         """Return loss(W) − loss(W*) `[…]`, never negative, of W − W* `[…, p, q]`.

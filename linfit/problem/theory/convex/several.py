@@ -58,6 +58,24 @@ def measure_objectives(optima: Sequence[Optimum], weights: Array) -> tuple[Array
     return values, sizes
 
 
+def measure_moves(optima: Sequence[Optimum], steps: Array) -> Array:
+    """Return M·max |xᵢd| `[s]` of steps d `[s, p, q]` of fits whose losses have |L‴| ≤ M·L″.
+
+    Of coupled targets it is the largest range over them. It is infinite where there is no M > 0.
+    """
+    found = np.full(len(optima), np.inf)
+    for rows in group_by_samples(optima):
+        around = optima[rows[0]].around
+        if not isinstance(around, SmoothExcess) or not around.loss.self_concordance:
+            continue
+        for part, moved, _ in _predict_parts(around, steps, rows):
+            by_target = moved.reshape(len(part), len(around.X), -1)
+            coupled = around.loss.couples_targets
+            sizes = np.ptp(by_target, axis=2) if coupled else np.abs(by_target).max(axis=2)
+            found[part] = around.loss.self_concordance * sizes.max(axis=1)
+    return found
+
+
 def group_by_samples(optima: Sequence[Optimum]) -> list[list[int]]:
     """Return the indices of optima whose features lie in one place, those of others alone."""
     groups: dict[tuple[int, ...], list[int]] = {}
@@ -65,8 +83,7 @@ def group_by_samples(optima: Sequence[Optimum]) -> list[list[int]]:
         around = optimum.around
         key: tuple[int, ...] = (index,)
         if isinstance(around, SmoothExcess):
-            arrays = (around.X, around.y)
-            key = tuple(array.__array_interface__["data"][0] for array in arrays)
+            key = around.places
         groups.setdefault(key, []).append(index)
     return list(groups.values())
 
