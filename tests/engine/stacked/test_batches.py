@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,18 @@ def test_without_replacement_every_sample_is_seen_equally_often() -> None:
     assert len({tuple(rows[start : start + 10].tolist()) for start in range(0, 200, 10)}) > 15
     drawn = Sampler(10, 4, True, 0).draw(50).ravel()
     assert np.bincount(drawn).tolist() != [20] * 10
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+@pytest.mark.parametrize("replacement", [True, False])
+def test_the_curvature_of_batches_has_the_variance_of_all_possible_ones(
+    size: int, replacement: bool
+) -> None:
+    values = np.array([3.0, -1.0, 4.0, 1.0, -5.0, 9.0])
+    possible = product(values, repeat=size) if replacement else combinations(values, size)
+    share = np.var([np.mean(batch) for batch in possible]) / np.var(values)
+    batches = Minibatch(size=size, replacement=replacement)
+    assert batches.effective_curvature(2.0, 7.0, len(values)) == pytest.approx(2 + 5 * share)
 
 
 def test_the_batches_are_a_stream_of_their_own() -> None:
