@@ -233,7 +233,7 @@ async function pictures() {
 async function repaint() {
   for (const [i, chart] of data.charts.entries()) {
     if (chart === null) continue;
-    await new Promise(requestAnimationFrame); // between two charts the page answers
+    await new Promise(resolve => setTimeout(resolve)); // between two charts the page answers
     await paint(i);
   }
 }
