@@ -31,6 +31,8 @@ CLASS_KINDS: tuple[TargetKind, ...] = ("binary", "sign", "classes")
 MAX_CLASSES = 1000
 #: Most classes that a text lists.
 MAX_LISTED_CLASSES = 10
+#: Samples of a class, on average, below which many numbers look like a quantity's values.
+FEWEST_CLASS_SAMPLES = 10
 #: Values of the two classes, by kind of target.
 TWO_VALUES: dict[TargetKind, tuple[float, float]] = {"binary": (0.0, 1.0), "sign": (-1.0, 1.0)}
 #: How an error names the loss where it does not know which one it is.
@@ -223,6 +225,24 @@ def _encode_several(problem: Problem) -> Problem:
         problem,
         classes,
         lambda part, found: replace(part, y=each[found], targets=targets, truth=None),
+    )
+
+
+def describe_doubtful_classes(problem: Problem) -> str:
+    """Return a note on classes that look like the values of a quantity; empty for others.
+
+    They are numbers, many, and of few training samples each.
+    """
+    classes = problem.classes
+    is_text = any(isinstance(one, str) for one in classes)
+    if is_text or len(classes) <= MAX_LISTED_CLASSES:
+        return ""
+    if len(problem.y) >= FEWEST_CLASS_SAMPLES * len(classes):
+        return ""
+    name = problem.targets[0].removesuffix(f"={format_class(classes[0])}")
+    return (
+        f"{problem.source}: target {name!r} has {len(classes):,} classes in {len(problem.y):,} "
+        "training samples, all of them numbers: if it is a quantity, choose loss=mse"
     )
 
 

@@ -16,9 +16,14 @@ from linfit.problem.datasets.prepare import (
     split_samples,
 )
 from linfit.problem.datasets.synthetic import Dataset
-from linfit.problem.datasets.targets import TargetError, encode_targets
+from linfit.problem.datasets.targets import (
+    TargetError,
+    describe_doubtful_classes,
+    encode_targets,
+)
 from linfit.problem.features import Features
 from linfit.problem.losses.base import Loss, TargetKind
+from linfit.problem.problem import Problem
 from linfit.problem.split import Split
 from linfit.problem.theory.sufficient_statistics import SampleBlocks
 
@@ -42,30 +47,31 @@ def check_feasibility(
                 expand_features(held_out, expansion)
 
 
-def check_targets(dataset: Dataset, split: Split, loss: Loss, seed: int) -> None:
-    """Raise ValueError, with the place of the sample, if a loss does not take the targets.
+def check_targets(dataset: Dataset, split: Split, loss: Loss, seed: int) -> str:
+    """Return a note on targets that a loss takes but may not be meant for; empty without one.
 
-    They are read only if they may be of another kind.
+    Raise ValueError, with the place of the sample, if the loss does not take them. They are read
+    only if they may be of another kind.
     """
     kind = loss.target_kind
     if kind == "number" and not dataset.has_text():
-        return
+        return ""
     with pass_value_errors():
         try:
-            _encode_targets(dataset, split, kind, seed)
+            encoded = _encode_targets(dataset, split, kind, seed)
         except TargetError as error:
             index = error.find_sample(dataset.blocks(seed))
             place = "" if index is None else dataset.locate_sample(index)
             raise ValueError(error.explain(f"loss {loss.name}", place)) from error
+    return describe_doubtful_classes(encoded)
 
 
-def _encode_targets(dataset: Dataset, split: Split, kind: TargetKind, seed: int) -> None:
-    """Raise TargetError if the targets are not of a kind."""
+def _encode_targets(dataset: Dataset, split: Split, kind: TargetKind, seed: int) -> Problem:
+    """Return the encoded training samples, or some; TargetError if they are not of a kind."""
     if kind == "number":
-        encode_targets(next(iter(dataset.blocks(seed))), "number")
-        return
+        return encode_targets(next(iter(dataset.blocks(seed))), "number")
     train, held_out = split_samples(dataset, split, seed, kind)
-    encode_targets(replace(train, validation=held_out), kind)
+    return encode_targets(replace(train, validation=held_out), kind)
 
 
 def check_weights(dataset: Dataset, split: Split, kind: TargetKind, seed: int) -> None:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from linfit.config import FitConfig
 from linfit.errors import ConfigError
 from linfit.method.init import Given
+from linfit.problem.datasets import Dataset
 from linfit.problem.measures import find_measure
 from linfit.problem.theory.feasibility import (
     check_feasibility,
@@ -83,12 +84,20 @@ def _check_starts(configs: Sequence[FitConfig]) -> None:
 
 
 def _check_targets(configs: Sequence[FitConfig]) -> None:
-    """Raise ValueError if a loss does not take the targets. One seed of each is checked."""
+    """Raise ValueError if a loss does not take the targets; note which look like a quantity.
+
+    One seed of each is checked.
+    """
     distinct = {
         (config.dataset, config.split, config.loss.target_kind): config for config in configs
     }
+    noted: dict[Dataset, str] = {}
     for config in distinct.values():
-        check_targets(config.dataset, config.split, config.loss, config.seed)
+        note = check_targets(config.dataset, config.split, config.loss, config.seed)
+        if note:
+            noted.setdefault(config.dataset, note)
+    for note in noted.values():
+        notify_user(f"note: {note}")
 
 
 def _check_weights(configs: Sequence[FitConfig]) -> None:
