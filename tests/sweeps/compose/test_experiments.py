@@ -15,7 +15,7 @@ STUDIES = {
     "logistic": 5 * (3 * 3 + 2),
     "counts": 10 * (3 * 3 + 1),
     "lasso_path": 13 * 5,
-    "digits": 3 * (2 * 3 + 1),
+    "digits": 2 * (2 * 2 + 1),
     "benchopt/ols": 3 * 6,
     "benchopt/ridge": 3 * 7,
     "benchopt/lasso": 3 * 3,
