@@ -1,7 +1,8 @@
 """Complete a recorded run: fit twins, have views make files and texts, and attach these to the run.
 
 Views write nothing to MLflow and fit nothing; this module does both for them. It runs after the
-last number is recorded, so nothing that goes wrong here fails a run. `pictures=false` skips it.
+last number is recorded, so nothing that goes wrong here fails a run. With `pictures=false` only the
+description is written, and of a sweep the tag with the best method.
 """
 
 from __future__ import annotations
@@ -286,7 +287,21 @@ def _record_description(result: RunResult, made: Publication) -> None:
         return
     description = describe_run(result, recorded, made.comparison, made.files)
     recorder = recorded.recorder
-    best = tag_best_method(made.comparison)
+    best = tag_best_method(made.comparison or _compare_undrawn(result))
     recorder.set_tags(recorded.run_id, {descriptions.NOTE_TAG: description.run, **best})
     tags = recorder.experiment_tags()
     recorder.set_experiment_tags(compose_experiment_tags(recorded, description.experiment, tags))
+
+
+def _compare_undrawn(result: RunResult) -> Comparison | None:
+    """Compare the methods of a sweep whose leaderboard `pictures=false` left out.
+
+    Which method was the best is a fact of the sweep, whether anything is drawn of it or not.
+    """
+    recorded = result.recorded
+    if recorded is None or result.sweep_id is None or recorded.config.pictures:
+        return None
+    from linfit.views.analysis.compare import compare_methods
+    from linfit.views.report.artifacts import open_sweep_data
+
+    return try_to_make("the best method", lambda: compare_methods(open_sweep_data(recorded)))

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from linfit.tracking.schema import mlflow_names
+from linfit.tracking.write.client import ClientRecorder
 from tests.helpers import TABLES, started
 
 Linfit = Callable[..., Any]
@@ -641,6 +642,33 @@ def test_a_run_interrupted_right_behind_its_end_stays_finished(
     assert "KILLED" not in done.err
     assert ("all 2 fits are kept" in done.err) == bool(sweep)
     assert {run.info.status for run in runs(client)} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("sweep", [["-m", "seed=0,1"], []])
+def test_a_run_interrupted_between_its_end_and_the_news_of_it_stays_finished(
+    sweep: list[str],
+    workdir: Path,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    linfit: Linfit,
+) -> None:
+    end_run = ClientRecorder.end_run
+    ends = []
+
+    def interrupt(*arguments: Any) -> None:
+        end_run(*arguments)
+        ends.append(arguments)
+        if len(ends) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClientRecorder, "end_run", interrupt)
+    done = linfit("run", *sweep, "steps=3", "pictures=false")
+    assert done.code == 130
+    assert "KILLED" not in done.err
+    assert ("all 2 fits are kept" in done.err) == bool(sweep)
+    assert {run.info.status for run in runs(client)} == {"FINISHED"}
+    folders = (workdir / "outputs" / "sweeps").glob("*")
+    assert [(folder / "results").exists() for folder in folders] == [False] * bool(sweep)
 
 
 def test_an_interrupted_sweep_keeps_what_is_finished(

@@ -106,7 +106,7 @@ class SingleRun:
         else:
             ended = run_records.record_kill(self.row, milliseconds_now())
         with suppress(LinfitError, OSError):
-            self.recorder.end_run(self.run_id, ended)
+            self.has_ended = not self.recorder.break_off_run(self.run_id, ended)
 
     def _record(self, fit: Fit, folder: Path) -> None:
         theory = predict_from_fit(fit)

@@ -209,11 +209,14 @@ class SweepRun:
 
         Every step is done as far as the store and the disk still allow.
         """
+        if not self.has_ended:
+            self._break_off()
         if self.has_ended:
             with suppress(OSError):  # they may be gone already
                 self._pipeline.parts.remove_parts()
-            self.folder.release_lock()
-            return
+        self.folder.release_lock()
+
+    def _break_off(self) -> None:
         self._pipeline.expect_failures()
         with suppress(LinfitError, OSError):
             self.flush()
@@ -221,9 +224,9 @@ class SweepRun:
             ended = run_records.record_kill(self.row, milliseconds_now())
             tags = {**ended.tags, **mlflow_names.tag_notes(self.remarks.notes)}
             # No metrics: they may have been recorded already, with another time.
-            self.recorder.end_run(self.run_id, replace(ended, tags=tags, metrics=()))
+            row = replace(ended, tags=tags, metrics=())
+            self.has_ended = not self.recorder.break_off_run(self.run_id, row)
             self._settle_varying()
-        self.folder.release_lock()
 
     def _open_pipeline(self) -> None:
         tracking = self.first.tracking

@@ -113,6 +113,13 @@ class ClientRecorder:
                 self.log_model(run_id, model)
             self._send(self.client.set_terminated, run_id, row.status, row.end)
 
+    def break_off_run(self, run_id: str, row: RunRecord) -> bool:
+        with as_recording_error(self.store):
+            if self._send(self.client.get_run, run_id).info.status != "RUNNING":
+                return False
+        self.end_run(run_id, row)
+        return True
+
     def log_runs(self, rows: Sequence[RunRecord]) -> list[str]:
         return self._each(self._add, rows)
 

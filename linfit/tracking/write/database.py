@@ -108,6 +108,9 @@ class DatabaseRecorder:
         if self.has_grown and self.store.file is not None:
             analyze(self.store.file)
 
+    def break_off_run(self, run_id: str, row: RunRecord) -> bool:
+        return self._idle.break_off_run(run_id, row)
+
     def log_runs(self, rows: Sequence[RunRecord]) -> list[str]:
         return self.log_runs_async(rows).result()
 

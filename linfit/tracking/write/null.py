@@ -34,6 +34,9 @@ class NullRecorder:
     ) -> None:
         return None
 
+    def break_off_run(self, run_id: str, row: RunRecord) -> bool:
+        return True
+
     def log_runs(self, rows: Sequence[RunRecord]) -> list[str]:
         return [""] * len(rows)
 

@@ -57,6 +57,12 @@ class Recorder(Protocol):
         Its metrics, dataset, new tags, files and model are logged before its status is set.
         """
 
+    def break_off_run(self, run_id: str, row: RunRecord) -> bool:
+        """End a started run that was broken off, unless the store has its end; True if it had none.
+
+        An interrupt may come after an end is committed, and before its caller knows it.
+        """
+
     def log_runs(self, rows: Sequence[RunRecord]) -> list[str]:
         """Log finished runs, and return their ids.
 

@@ -189,11 +189,11 @@ class Comparison:
 
 
 def describe_ties(names: Sequence[str]) -> str:
-    """Return a clause that names the methods that came as near as the first."""
+    """Return a clause that names the methods that are at the floor as the first is."""
     if not names:
         return ""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f", and so did {names[0]}{more}"
+    return f"; {names[0]}{more} had no more than that"
 
 
 def describe_second(second: LeaderboardEntry, replicates: Replicates) -> str:
@@ -210,7 +210,7 @@ def describe_second(second: LeaderboardEntry, replicates: Replicates) -> str:
     bound = "at least " if second.factor_at_least else ""
     verdict = ""
     if second.rounding:
-        verdict = ", a gap that rounding alone makes"
+        verdict = ", a gap within rounding"
     elif second.distinct:
         verdict = _describe_mean_factor(second)
     elif not np.isnan(second.factor_low):

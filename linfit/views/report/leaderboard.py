@@ -37,8 +37,8 @@ COLUMN_NOTES = {
     "mean × first, 95%": "interval of the geometric mean of the ratio, in pairs of fits; "
     f"{SIMULTANEOUS}; wide: its ends are more than a factor of a million apart",
     "told apart": "the difference to the first is larger than chance and rounding explain",
-    "rounding decides": "from the step at which a fit and its copies, which differ from it by "
-    "rounding alone, come apart",
+    "copies part": "the step at which the losses of a fit and of its copies, which differ from it "
+    "by rounding alone, come apart",
 }
 
 
@@ -67,7 +67,7 @@ def _row(rank: int, entry: LeaderboardEntry, comparison: Comparison) -> dict[str
         "× first": "" if is_first else _factor(entry),
         "mean × first, 95%": "" if is_first else interval,
         "told apart": "" if is_first else _told_apart(entry, comparison),
-        "rounding decides": _parted(entry.horizon),
+        "copies part": _parted(entry.horizon),
     }
 
 

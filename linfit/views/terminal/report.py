@@ -19,7 +19,7 @@ from linfit.views.terminal.tables import escape_markup, format_table, open_conso
 #: Columns in the order in which a narrow terminal loses them; the last are the interval and the
 #: verdict on the first entry, and then the spread of fits, which keep a comparison honest.
 EXPENDABLE_COLUMNS = (
-    "rounding decides",
+    "copies part",
     "reached",
     "steps",
     "× first",

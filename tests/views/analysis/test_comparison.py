@@ -337,7 +337,7 @@ def test_a_narrow_terminal_keeps_intervals_longest(
         titles[width] = [
             str(column.header) for column in format_terminal_leaderboard(comparison).columns
         ]
-    assert titles[200][-1] == "rounding decides"
+    assert titles[200][-1] == "copies part"
     assert {"told apart", "all seeds", "mean × first, 95%"} <= set(titles[100])
     assert {"told apart", "all seeds"} <= set(titles[80])
     assert titles[60][-1] == "all seeds"

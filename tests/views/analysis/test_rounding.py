@@ -1,4 +1,4 @@
-"""What twins show, told with the leaderboard: the horizon, and gaps that rounding alone makes."""
+"""What twins show, told with the leaderboard: the horizon, and gaps within rounding."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_a_gap_smaller_than_between_twins_is_none(
     assert [entry.rounding for entry in told.entries[:2]] == [False, alike]
     board = format_leaderboard(told)
     column = {title: [row[place] for row in board.rows] for place, title in enumerate(board.titles)}
-    assert column["rounding decides"][:2] == ["never", "from step 37"]
+    assert column["copies part"][:2] == ["never", "from step 37"]
     assert (column["told apart"][1] == "no: rounding") == alike
-    assert ("a gap that rounding alone makes" in told.summarize()) == alike
+    assert ("a gap within rounding" in told.summarize()) == alike
     words = (
         "2 fits were run again with nothing changed but rounding: "
         "the losses of 1 come apart, the first at step 37"

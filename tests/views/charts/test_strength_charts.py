@@ -88,20 +88,21 @@ def test_weights_are_medians_over_folds_the_largest_with_names(
     assert "median over 5 folds" in chart.note and "intercept" in chart.note
 
 
-def test_losses_are_means_with_the_best_and_the_one_standard_error_choice(
+def test_losses_are_medians_with_the_leaderboards_first_and_the_one_standard_error_choice(
     swept_of: Callable[..., SweepData],
 ) -> None:
     swept = swept_of(*PATHS["folds"])
     made = charts_of(swept)
     groups = swept.table.groupby("penalty.strength")["validation_loss"]
-    means = groups.mean()
+    medians = groups.median()
     errors = groups.std() / np.sqrt(5)
     [line] = made["over_penalty_strength"].series
-    assert line.y == pytest.approx(means.to_numpy())
+    assert line.y == pytest.approx(medians.to_numpy())
     assert line.low is not None and line.high is not None
     assert line.high - line.low == pytest.approx(2 * errors.to_numpy())
-    best = means.idxmin()
-    simplest = means[means <= means[best] + errors[best]].index.max()
+    best = float(compare_methods(swept).entries[0].problem.partition("=")[2])
+    simplest = medians[medians <= medians[best] + errors[best]].index.max()
+    assert simplest > best
     for name in MADE["folds"]:
         assert {mark.x for mark in made[name].marks} == {best, simplest}
     sizes = swept.table.groupby("penalty.strength")["support_size"]
@@ -111,11 +112,18 @@ def test_losses_are_means_with_the_best_and_the_one_standard_error_choice(
 
 
 def test_the_simplest_strength_is_the_largest_within_an_error() -> None:
-    means = np.array([1.0, 0.8, 0.85, 0.95, 0.89])
-    assert StrengthLosses(means, np.full(5, 0.1)).simplest == 4
-    assert StrengthLosses(means, np.full(5, 0.01)).simplest == 1
-    alone = StrengthLosses(means, np.full(5, np.nan))
+    medians = np.array([1.0, 0.8, 0.85, 0.95, 0.89])
+    none = np.zeros(5)
+    assert StrengthLosses(medians, np.full(5, 0.1), none).simplest == 4
+    assert StrengthLosses(medians, np.full(5, 0.01), none).simplest == 1
+    alone = StrengthLosses(medians, np.full(5, np.nan), none)
     assert (alone.best, alone.simplest) == (1, None)
+
+
+def test_strengths_that_lose_fits_come_last_as_in_the_leaderboard() -> None:
+    lost = np.array([0.0, 0.2, 0.0, 0.0, 0.2])
+    losses = StrengthLosses(np.array([1.0, 0.8, 0.85, 0.95, 0.89]), np.full(5, 0.1), lost)
+    assert (losses.best, losses.simplest) == (2, 3)
 
 
 def test_weights_of_several_targets_are_lengths(swept_of: Callable[..., SweepData]) -> None:

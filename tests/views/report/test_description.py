@@ -255,8 +255,11 @@ def test_a_sweep_that_is_run_again_shows_each_fit_once(linfit: Linfit, client: A
 
 
 @pytest.mark.pictures
-def test_a_sweeps_run_names_the_first_of_the_leaderboard(linfit: Linfit, client: Any) -> None:
-    linfit("run", *PAIR)
+@pytest.mark.parametrize("pictures", ["true", "false"])
+def test_a_sweeps_run_names_the_first_of_the_leaderboard(
+    linfit: Linfit, client: Any, pictures: str
+) -> None:
+    linfit("run", *PAIR, f"pictures={pictures}")
     parent = run_of(client, "adhoc", "sweep").data
     assert parent.tags["linfit.best_method"] == package.load("last").comparison.entries[0].name
     best = min(excess_losses(client, "adhoc"))

@@ -76,6 +76,9 @@ class RemoteRecorder:
     ) -> None:
         self._call(Recorder.end_run, run_id, row, list(files), model)
 
+    def break_off_run(self, run_id: str, row: RunRecord) -> bool:
+        return self._call(Recorder.break_off_run, run_id, row)
+
     def log_runs(self, rows: Sequence[RunRecord]) -> list[str]:
         return self.log_runs_async(rows).result()
 

@@ -139,7 +139,7 @@ def _describe_range(fits: StrengthFits) -> str:
 
 
 def plot_strength_choice(swept: SweepData, comparison: Comparison) -> Chart | None:
-    """Return the mean validation loss over the strengths, with its standard error.
+    """Return the median validation loss over the strengths, with one standard error.
 
     None where several methods are compared, or nothing is held out in several parts.
     """
@@ -149,15 +149,15 @@ def plot_strength_choice(swept: SweepData, comparison: Comparison) -> Chart | No
     losses = measure_strengths(swept, fits)
     if losses is None or losses.simplest is None:
         return None
-    means = losses.means
-    low = means - losses.errors
-    high = means + losses.errors
-    is_log = bool(low.min() > 0) and spans_decades(means)
-    line = Series("mean", fits.strengths, means, low, high, style=0, is_sparse=True)
+    medians = losses.medians
+    low = medians - losses.errors
+    high = medians + losses.errors
+    is_log = bool(low.min() > 0) and spans_decades(medians)
+    line = Series("median", fits.strengths, medians, low, high, style=0, is_sparse=True)
     many = comparison.replicates.count(max(map(len, fits.places)))
     note = join_notes(
-        f"line: mean over {many}; band: one standard error of the mean",
-        "one standard error: the largest strength whose mean is within it of the lowest",
+        f"line: median over {many}; band: ± one standard error, s/√n",
+        "one standard error: the largest strength whose median is within it of the lowest",
         fits.note,
     )
     return Chart(

@@ -28,29 +28,38 @@ class StrengthFits:
 
     strengths: Array
     places: list[NDArray[np.intp]]
+    lost: Array
+    """The share `[s]` of fits that did not finish."""
     note: str
     """Which fits they are."""
 
 
 @dataclass(frozen=True)
 class StrengthLosses:
-    """The mean validation loss at each strength `[s]`, and its standard error, NaN of one fit."""
+    """The median validation loss at each strength `[s]`, as the leaderboard has it.
 
-    means: Array
+    With the standard error of its fits, NaN of one.
+    """
+
+    medians: Array
     errors: Array
+    lost: Array
+    """The share of fits that did not finish."""
 
     @property
     def best(self) -> int:
-        """The index of the lowest mean."""
-        return int(np.nanargmin(self.means))
+        """The index of the leaderboard's first: the lowest median where fewest fits are lost."""
+        kept = self.lost == self.lost.min()
+        return int(np.argmin(np.where(kept, self.medians, np.inf)))
 
     @property
     def simplest(self) -> int | None:
-        """The index of the largest strength within one standard error of the lowest mean."""
-        most = self.means[self.best] + self.errors[self.best]
+        """The index of the largest strength within one standard error of the lowest median."""
+        most = self.medians[self.best] + self.errors[self.best]
         if not np.isfinite(most):
             return None
-        return int(np.flatnonzero(self.means <= most)[-1])
+        within = (self.medians <= most) & (self.lost == self.lost.min())
+        return int(np.flatnonzero(within)[-1])
 
 
 def collect_strength_fits(swept: SweepData, comparison: Comparison) -> StrengthFits | None:
@@ -63,21 +72,23 @@ def collect_strength_fits(swept: SweepData, comparison: Comparison) -> StrengthF
     numbers = list_numbers(swept, STRENGTH_KEY)
     places, note = select_places(swept, comparison, STRENGTH_KEY)
     method = comparison.entries[0].method
-    drawn = set(places[swept.finished[places]].tolist())
-    found: dict[float, list[int]] = {}
+    drawn = set(places[np.isfinite(numbers[places])].tolist())
+    tried: dict[float, list[int]] = {}
     for entry in comparison.entries:
         if entry.method == method:
             for place in select_fits(comparison, entry).index:
-                if place in drawn and np.isfinite(numbers[place]):
-                    found.setdefault(float(numbers[place]), []).append(place)
-    if len(found) < FEWEST_KEY_VALUES:
+                if place in drawn:
+                    tried.setdefault(float(numbers[place]), []).append(place)
+    found = {strength: [at for at in own if swept.finished[at]] for strength, own in tried.items()}
+    strengths = sorted(strength for strength, own in found.items() if own)
+    if len(strengths) < FEWEST_KEY_VALUES:
         return None
-    strengths = sorted(found)
     count = comparison.fits["method"].nunique()
     notes = [f"{method}, the first of {count} methods" if count > 1 else "", note]
     return StrengthFits(
         np.array(strengths),
         [np.array(sorted(found[strength]), dtype=np.intp) for strength in strengths],
+        np.array([1 - len(found[strength]) / len(tried[strength]) for strength in strengths]),
         "; ".join(filter(None, notes)),
     )
 
@@ -90,13 +101,13 @@ def measure_strengths(swept: SweepData, fits: StrengthFits) -> StrengthLosses | 
     losses = held_out.to_numpy(float)
     if not np.isfinite(losses[np.concatenate(fits.places)]).all():
         return None
-    means = []
+    medians = []
     errors = []
     for places in fits.places:
         own = losses[places]
-        means.append(own.mean())
+        medians.append(np.median(own))
         errors.append(own.std(ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.nan)
-    return StrengthLosses(np.array(means), np.array(errors))
+    return StrengthLosses(np.array(medians), np.array(errors), fits.lost)
 
 
 def mark_choices(swept: SweepData, fits: StrengthFits) -> list[Mark]:
@@ -109,8 +120,8 @@ def mark_choices(swept: SweepData, fits: StrengthFits) -> list[Mark]:
         return [Mark(best, f"lowest validation loss: {best:.3g}", style=7)]
     simplest = float(fits.strengths[losses.simplest])
     if simplest == best:
-        return [Mark(best, f"lowest mean, and one standard error: {best:.3g}", style=7)]
+        return [Mark(best, f"lowest median, and one standard error: {best:.3g}", style=7)]
     return [
-        Mark(best, f"lowest mean: {best:.3g}", style=7),
+        Mark(best, f"lowest median: {best:.3g}", style=7),
         Mark(simplest, f"one standard error: {simplest:.3g}", style=6),
     ]
