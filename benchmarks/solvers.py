@@ -9,7 +9,8 @@ whose optimum is 0 are left out: their excess is 0 from the start.
 linfit's fits are one stack in this process, and record nothing. Its time is that of the steps, with
 the excess by which they stop; the time to load the folds and to find the optima is beside it.
 
-    python -m benchmarks.solvers [--problems …] [--repeats 3] [--clock wall|cpu] [--json]
+    python -m benchmarks.solvers [--problems …] [--methods …] [--repeats 3] [--clock wall|cpu]
+                                 [--json]
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -35,6 +36,7 @@ from linfit.engine.determinism import torch_settings
 from linfit.engine.fit import Fit
 from linfit.engine.stacked.blocks import cut_into_blocks, find_optima
 from linfit.engine.stacked.run import run_block
+from linfit.problem.theory.sparse.path import LassoPaths
 
 STRENGTHS, FOLDS = 100, 5
 GOAL = 1e-6
@@ -57,6 +59,12 @@ class Question:
     base: dict[str, Any]
     methods: dict[str, dict[str, Any]]
     peers: dict[str, PathSolver]
+
+    def select(self, names: Sequence[str] | None) -> Question:
+        """Return the question to these of linfit's methods, to all if None."""
+        if names is None:
+            return self
+        return replace(self, methods={name: self.methods[name] for name in names})
 
     def configs(self, method: dict[str, Any]) -> list[FitConfig]:
         """Return the fits of linfit: all strengths of the first fold, then of the next."""
@@ -153,6 +161,28 @@ def run_stacked(configs: list[FitConfig], clock: Callable[[], float]) -> tuple[l
     return fits, Measured(fitting, excess, note)
 
 
+def follow_paths(fits: list[Fit], clock: Callable[[], float]) -> Measured:
+    """Return what the method of these fits takes alone, from the folds' R and Xᵀy."""
+    begun = clock()
+    weights = []
+    for fold in fold_fits(fits):
+        optimum = fold[0].optimum
+        assert optimum is not None and optimum.moments is not None
+        mask = np.ones(len(optimum.weights))
+        paths = LassoPaths(optimum.root, optimum.moments, mask)
+        for fit in fold:
+            assert fit.optimum is not None
+            paths.count_steps(fit.optimum.level, sys.maxsize)
+            weights.append(paths.find_weights(fit.optimum.level, sys.maxsize)[:, 0])
+    seconds = clock() - begun
+    return Measured(seconds, max(map(measure_excess, fits, weights)), "no engine, no folds")
+
+
+def fold_fits(fits: list[Fit]) -> list[list[Fit]]:
+    """Return the fits of each fold."""
+    return [fits[first : first + STRENGTHS] for first in range(0, len(fits), STRENGTHS)]
+
+
 def measure_excess(fit: Fit, weights: Array) -> float:
     """Return the excess of weights `[p]` as a part of that of 0; 0 where 0 is the optimum."""
     assert fit.optimum is not None
@@ -212,9 +242,16 @@ def answer(question: Question, clock: Callable[[], float]) -> dict[str, Measured
     for name, method in question.methods.items():
         fits, found[f"linfit {name}"] = run_stacked(question.configs(method), clock)
         tell(f"linfit {name}", found[f"linfit {name}"])
+        if name == "homotopy":
+            found["paths of homotopy"] = follow_paths(fits, clock)
+            tell("paths of homotopy", found["paths of homotopy"])
     for name, solve in question.peers.items():
         tolerances = LBFGS_TOLERANCES if "lbfgs" in name else TOLERANCES
-        found[name], tol = measure_path(solve, question, fits, tolerances, clock)
+        try:
+            found[name], tol = measure_path(solve, question, fits, tolerances, clock)
+        except ModuleNotFoundError as missing:
+            print(f"{name} is left out: {missing}", file=sys.stderr)
+            continue
         tell(name, found[name])
         if name == "lasso_path":
             found["LassoCV"] = measure_lasso_cv(question, fits, tol, clock)
@@ -241,6 +278,7 @@ def show(name: str, rounds: list[dict[str, Measured]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--problems", nargs="+", choices=QUESTIONS, default=list(QUESTIONS))
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="those of linfit, by name")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that others use too"
@@ -251,7 +289,7 @@ def main() -> None:
     report: dict[str, Any] = {}
     with threadpool_limits(1):
         for name in arguments.problems:
-            question = QUESTIONS[name]()
+            question = QUESTIONS[name]().select(arguments.methods)
             clock = CLOCKS[arguments.clock]
             rounds = [answer(question, clock) for _ in range(arguments.repeats)]
             report[name] = [{key: vars(value) for key, value in one.items()} for one in rounds]

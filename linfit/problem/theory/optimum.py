@@ -40,6 +40,7 @@ from linfit.problem.types import Array, CurvedExcessLoss, ExcessLoss, Mask
 
 if TYPE_CHECKING:
     from linfit.problem.theory.sparse.path import LassoPaths
+    from linfit.problem.theory.sparse.squares import ScaledSquares
 
 #: No penalty.
 NO_PENALTY = Shrinkage()
@@ -239,10 +240,11 @@ def solve_problems(
         paths = [
             near.open_paths() if loss.quadratic and near.shrinkage.l1 else None for near in found
         ]
-        return [
-            _settled(near, problem, loss, path)
-            for near, problem, path in zip(found, problems, paths, strict=True)
-        ]
+        last = _LastSquares()
+        settled = {}
+        for i in sorted(range(len(found)), key=lambda i: id(problems[i])):
+            settled[i] = _settled(found[i], problems[i], loss, paths[i], last)
+        return [settled[i] for i in range(len(found))]
 
 
 def _solve_each(
@@ -315,10 +317,30 @@ def _with_penalty(X: Array, y: Array, decay: Array, masks: Array) -> tuple[Array
     return np.concatenate([X, more], axis=1), np.concatenate([y, np.zeros((len(y), p, q))], axis=1)
 
 
-def _settled(near: Optimum, problem: Problem, loss: Loss, paths: LassoPaths | None) -> Optimum:
+class _LastSquares:
+    """The last problem as scaled squares, which its penalties that differ in ‖W‖₁ alone share."""
+
+    def __init__(self) -> None:
+        self._key: Hashable = None
+        self._scaled: ScaledSquares | None = None
+
+    def scale(self, near: Optimum, problem: Problem) -> ScaledSquares:
+        """Return the problem with the penalty's squares."""
+        from linfit.problem.theory.sparse.squares import scale_squares
+
+        key = (id(problem), near.shrinkage.strength, near.shrinkage.exempt)
+        if self._scaled is None or key != self._key:
+            self._key = key
+            self._scaled = scale_squares(problem.X, problem.y, near.scale, near.shrinkage)
+        return self._scaled
+
+
+def _settled(
+    near: Optimum, problem: Problem, loss: Loss, paths: LassoPaths | None, last: _LastSquares
+) -> Optimum:
     """Return the optimum of `loss`, which it finds from the least-squares solution `near`."""
     if paths is not None:
-        return _sparse_squares(near, problem, paths)
+        return _sparse_squares(near, problem, paths, last)
     if near.shrinkage.l1:
         return _sparse(near, problem, loss)
     found = loss.optimum(
@@ -359,25 +381,25 @@ def _sparse(near: Optimum, problem: Problem, loss: Loss) -> Optimum:
     )
 
 
-def _sparse_squares(near: Optimum, problem: Problem, paths: LassoPaths) -> Optimum:
+def _sparse_squares(
+    near: Optimum, problem: Problem, paths: LassoPaths, last: _LastSquares
+) -> Optimum:
     """Return the optimum of squared errors with ‖W‖₁."""
     # scipy is loaded for those who need it.
     from linfit.problem.theory.sparse.squares import (
         QuadraticExcess,
         SparseExcess,
         find_support_curvatures,
-        minimize_squares,
     )
 
-    start = _find_start(near, paths)
-    found = minimize_squares(problem.X, problem.y, near.scale, near.shrinkage, start)
-    l1 = near.shrinkage.l1 * near.shrinkage.mark_penalized(len(found.weights))[:, None]
+    l1 = near.shrinkage.l1 * near.shrinkage.mark_penalized(len(near.weights))
+    found = last.scale(near, problem).minimize(l1, _find_start(near, paths))
     smooth = QuadraticExcess(near.root, near.scale)
     return replace(
         near,
         weights=found.weights,
         loss=found.objective,
-        around=SparseExcess(smooth, found.weights, found.slope, l1),
+        around=SparseExcess(smooth, found.weights, found.slope, l1[:, None]),
         local_curvatures=find_support_curvatures(near.root, near.scale, found.weights),
         curvature_bound=near.curvature_range[0],
         gap=found.gap,

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from linfit.problem.types import Array
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -37,11 +39,20 @@ def exp_remainder(x: Tensor) -> Tensor:
     import torch
 
     near = x.clamp(-SERIES_BELOW, SERIES_BELOW)
-    series = torch.zeros_like(x)
-    for coefficient in SERIES:  # in place: for few numbers, new tensors take the time
-        series.add_(coefficient).mul_(near)
-    series.add_(1).mul_(near.square_()).mul_(0.5)
+    series = torch.from_numpy(_sum_series(near.numpy()))
     return torch.where(x.abs() < SERIES_BELOW, series, x.expm1() - x)
+
+
+def _sum_series(x: Array) -> Array:
+    """Return the series of φ(x), in numpy: on few numbers torch takes three times as long."""
+    found = np.zeros_like(x)
+    for coefficient in SERIES:
+        found += coefficient
+        found *= x
+    found += 1
+    found *= np.square(x)
+    found *= 0.5
+    return found
 
 
 def logistic_divergence(eta: Tensor, delta: Tensor) -> Tensor:
@@ -55,7 +66,7 @@ def logistic_divergence(eta: Tensor, delta: Tensor) -> Tensor:
     both = exp_remainder(torch.stack([zero * near, -one * near]))
     usual = one.mul(both[0]).add(zero * both[1]).log1p()
 
-    extreme = (eta.abs() > EXTREME) | (delta.abs() > EXTREME)
+    extreme = torch.maximum(eta.abs(), delta.abs()) > EXTREME
     if not extreme.any():
         return usual
     log_one = -_softplus(-eta)

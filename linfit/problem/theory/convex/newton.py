@@ -10,7 +10,7 @@ p coordinates, m targets.
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotrs
 
 from linfit.problem.theory.convex.objective import ROUNDING_UNIT, SmoothObjective
 from linfit.problem.types import Array
@@ -51,12 +51,9 @@ def solve_newton(hessian: Array, gradient: Array) -> Array:
     roots = np.sqrt(np.diag(hessian))
     roots = np.where(roots > 0, roots, 1)
     scaled = hessian / roots / roots[:, None]
-    try:
-        factor = cho_factor(scaled)
-        if np.diag(factor[0]).min() > REGULAR_PIVOT:
-            return np.asarray(cho_solve(factor, gradient / roots) / roots)
-    except np.linalg.LinAlgError:
-        pass
+    factor, failed = dpotrf(scaled)
+    if not failed and factor.diagonal().min() > REGULAR_PIVOT:
+        return np.asarray(dpotrs(factor, gradient / roots)[0] / roots)
     values, vectors = np.linalg.eigh(scaled)
     kept = values > len(values) * ROUNDING_UNIT * values[-1]
     along = np.where(kept, vectors.T @ (gradient / roots), 0)

@@ -90,6 +90,11 @@ class SmoothObjective:
         """The factor in `derivative` that `terms` do not have."""
         return measure_factor(self.loss, self.y)
 
+    @cached_property
+    def magnitudes(self) -> Array:
+        """|X| `[n, p]`"""
+        return np.abs(self.X)
+
     def predict(self, W: Array) -> Array:
         """Return the predictors `[n, m]`."""
         return np.asarray(self.X @ W + self.offset)
@@ -118,11 +123,11 @@ class SmoothObjective:
     def bound_rounding(self, W: Array, slope: Array, curvature: Array) -> Array:
         """Return how wrong a computed gradient may be `[p, m]`."""
         n, p = self.X.shape
-        sizes = np.abs(self.X) if self.sizes is None else self.sizes
+        sizes = self.magnitudes if self.sizes is None else self.sizes
         moved = (np.sqrt(p) + 2) * (sizes @ np.abs(W)) + 2  # roundings of η, and of its functions
         bent = np.einsum("nkl,nl->nk", np.abs(curvature), moved)
         sums = sizes.T @ (self.shares * (np.sqrt(n) + 4) * np.abs(slope))
-        sums = sums + np.abs(self.X).T @ (self.shares * bent)
+        sums = sums + self.magnitudes.T @ (self.shares * bent)
         kept = self.decay[:, None] * np.abs(W)
         tied = self.tie[:, None] * np.abs(W).sum(axis=1, keepdims=True)
         return np.asarray(ROUNDING_UNIT * (sums + 4 * (kept + tied)))
@@ -133,12 +138,16 @@ class SmoothObjective:
         m = self.y.shape[1]
         found = np.empty((p, m, p, m))
         for k in range(m):
-            for other in range(k + 1):
+            for other in range(k):
                 rows = (self.shares[:, 0] * curvature[:, k, other])[:, None] * self.X
                 block = self.X.T @ rows
                 found[:, k, :, other] = block
                 found[:, other, :, k] = block.T
         for k in range(m):
+            # A matrix times its own transpose is half the work.
+            roots = np.sqrt(self.shares[:, 0] * curvature[:, k, k].clip(min=0))
+            rows = roots[:, None] * self.X
+            found[:, k, :, k] = rows.T @ rows
             found[range(p), k, range(p), k] += self.decay
         if tied and self.tie.any():
             for j in range(p):

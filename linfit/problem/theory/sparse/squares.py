@@ -20,6 +20,7 @@ n samples, p features, q targets, k active columns.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -86,43 +87,83 @@ class SparseMinimum:
     is_unique: bool
 
 
-def minimize_squares(
-    X: Array, y: Array, scale: float, shrinkage: Shrinkage, start: Array | None = None
-) -> SparseMinimum:
-    """Return the minimum of scale·‖XW − y‖² + penalty, for X `[n, p]` and y `[n, q]`.
+class Target(NamedTuple):
+    """One target, scaled: z `[m]`, below its rows those of the penalty."""
 
-    The search begins at the weights `start` `[p, q]` if any, and ends at once if these have the
-    signs of the minimum. Where there are several optima, W* is one of them. Raise ValueError if
-    none is found.
-    """
+    z: Array
+    down: Exponents
+    reduced: Array
+    """The triangular factor `[p + 1, p + 1]` of [A z]."""
+
+
+@dataclass(frozen=True)
+class ScaledSquares:
+    """scale·‖XW − y‖² + ½strength·‖DW‖² with columns of norm one, for all strengths of ‖W‖₁."""
+
+    A: Array
+    """`[m, p]`"""
+    norms: Array
+    """Of the columns before `[p]`."""
+    across: Exponents
+    targets: list[Target]
+    scale: float
+
+    def minimize(self, l1: Array, start: Array | None = None) -> SparseMinimum:
+        """Return the minimum with Σ l1∘|W|, l1 `[p]`.
+
+        The search begins at the weights `start` `[p, q]` if any, and ends at once if these have the
+        signs of the minimum. Where there are several optima, W* is one of them. Raise ValueError
+        if none is found.
+        """
+        if start is None:
+            start = np.zeros((len(self.norms), len(self.targets)))
+        found = [
+            self._minimize_target(target, l1, guess)
+            for target, guess in zip(self.targets, start.T, strict=True)
+        ]
+        weights = np.stack([one.weights for one in found], axis=1)
+        slope = np.stack([one.slope for one in found], axis=1)
+        l1 = l1[:, None]
+        return SparseMinimum(
+            weights=weights,
+            objective=float(sum(one.objective for one in found)),
+            slope=np.where(weights != 0, l1 * np.sign(weights), slope.clip(-l1, l1)),
+            gap=float(sum(one.gap for one in found)),
+            is_unique=all(one.is_unique for one in found),
+        )
+
+    def _minimize_target(self, target: Target, l1: Array, guess: Array) -> TargetMinimum:
+        # In units of the scaled columns and targets, for ½‖Aw − z‖².
+        thresholds = l1 / self.norms / (2 * self.scale)
+        thresholds = scale_by_exponents(thresholds[:, None], -self.across - target.down)[:, 0]
+        begun = scale_by_exponents((guess * self.norms)[:, None], self.across - target.down)[:, 0]
+        found = _minimize_scaled_target(self.A, target, thresholds, begun)
+        return found.rescale(self.norms, self.scale, self.across, target.down)
+
+
+def scale_squares(X: Array, y: Array, scale: float, shrinkage: Shrinkage) -> ScaledSquares:
+    """Return scale·‖XW − y‖² + the penalty's squares, for X `[n, p]` and y `[n, q]`."""
     mask = shrinkage.mark_penalized(X.shape[1])
     decay = np.diag(np.sqrt(shrinkage.strength / (2 * scale)) * mask)
     A = np.concatenate([X, decay]) if shrinkage.strength else X
     across = find_exponents(A, (0, 1))  # [1, 1]
     norms, A = _scale_columns(scale_by_exponents(A, -across))
     targets = []
-    if start is None:
-        start = np.zeros((X.shape[1], y.shape[1]))
-    for column, guess in zip(y.T, start.T, strict=True):
+    for column in y.T:
         down = find_exponents(column[:, None], (0, 1))
         z = np.zeros(len(A))
         z[: len(column)] = scale_by_exponents(column[:, None], -down)[:, 0]
-        # In units of the scaled columns and targets, for ½‖Aw − z‖².
-        thresholds = shrinkage.l1 * mask / norms / (2 * scale)
-        thresholds = scale_by_exponents(thresholds[:, None], -across - down)[:, 0]
-        begun = scale_by_exponents((guess * norms)[:, None], across - down)[:, 0]
-        found = _minimize_scaled_target(A, z, thresholds, begun)
-        targets.append(found.rescale(norms, scale, across, down))
-    weights = np.stack([one.weights for one in targets], axis=1)
-    slope = np.stack([one.slope for one in targets], axis=1)
-    l1 = shrinkage.l1 * mask[:, None]
-    return SparseMinimum(
-        weights=weights,
-        objective=float(sum(one.objective for one in targets)),
-        slope=np.where(weights != 0, l1 * np.sign(weights), slope.clip(-l1, l1)),
-        gap=float(sum(one.gap for one in targets)),
-        is_unique=all(one.is_unique for one in targets),
-    )
+        reduced = np.asarray(np.linalg.qr(np.column_stack([A, z]), mode="r"))
+        targets.append(Target(z, down, reduced))
+    return ScaledSquares(A, norms, across, targets, scale)
+
+
+def minimize_squares(
+    X: Array, y: Array, scale: float, shrinkage: Shrinkage, start: Array | None = None
+) -> SparseMinimum:
+    """Return the minimum of scale·‖XW − y‖² + penalty, for X `[n, p]` and y `[n, q]`."""
+    l1 = shrinkage.l1 * shrinkage.mark_penalized(X.shape[1])
+    return scale_squares(X, y, scale, shrinkage).minimize(l1, start)
 
 
 def _scale_columns(A: Array) -> tuple[Array, Array]:
@@ -160,10 +201,10 @@ class TargetMinimum:
         )
 
 
-def _minimize_scaled_target(A: Array, z: Array, t: Array, w: Array) -> TargetMinimum:
+def _minimize_scaled_target(A: Array, target: Target, t: Array, w: Array) -> TargetMinimum:
     """Return the minimum for columns of norm one, from w `[p]` on."""
     p = A.shape[1]
-    reduced = np.asarray(np.linalg.qr(np.column_stack([A, z]), mode="r"))
+    z, _, reduced = target
     search = ActiveSetSearch(reduced[:, :p], reduced[:, p], t, w)
     if not search.find_minimum():
         raise ValueError(
@@ -171,14 +212,15 @@ def _minimize_scaled_target(A: Array, z: Array, t: Array, w: Array) -> TargetMin
             "or choose a larger penalty.strength"
         )
     w = _correct(search, A, z)
+    singular = _measure_active(search)
     residual = z - A @ w
     slope = A.T @ residual
     return TargetMinimum(
         weights=w,
         objective=float(0.5 * residual @ residual + t @ np.abs(w)),
         slope=slope,
-        gap=_measure_gap(search, A, z, w),
-        is_unique=_is_unique(A, t, slope, search.active),
+        gap=_measure_gap(search, A, z, w, singular),
+        is_unique=_is_unique(A, t, slope, search.active, singular),
     )
 
 
@@ -200,7 +242,17 @@ def _correct(search: ActiveSetSearch, A: Array, z: Array) -> Array:
     return w
 
 
-def _measure_gap(search: ActiveSetSearch, A: Array, z: Array, w: Array) -> float:
+def _measure_active(search: ActiveSetSearch) -> Array | None:
+    """Return the singular values `[k]` of the active columns, None if they have no factor."""
+    k = search.active.sum()
+    if search.root.shape != (k, k):
+        return None
+    return np.asarray(np.linalg.svd(search.root, compute_uv=False))
+
+
+def _measure_gap(
+    search: ActiveSetSearch, A: Array, z: Array, w: Array, singular: Array | None
+) -> float:
     """Return the duality gap of w `[p]`, with all that rounding of the slopes may hide."""
     own = search.active
     residual = z - A @ w
@@ -212,10 +264,9 @@ def _measure_gap(search: ActiveSetSearch, A: Array, z: Array, w: Array) -> float
     wrong = np.abs(search.t * search.signs - slope)[own] + rounding[own]
     far = 0.0  # ‖r − d‖ at most, before d is shrunk
     if own.any():
-        if search.root.shape != (own.sum(), own.sum()):
+        if singular is None:
             return float("inf")
-        smallest = np.linalg.svd(search.root, compute_uv=False)[-1]
-        far = float(np.linalg.norm(wrong) / smallest)
+        far = float(np.linalg.norm(wrong) / singular[-1])
     others = np.abs(slope)[~own] + rounding[~own] + far
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.where(others > 0, search.t[~own] / others, 1)
@@ -224,7 +275,7 @@ def _measure_gap(search: ActiveSetSearch, A: Array, z: Array, w: Array) -> float
     return float(0.5 * (far + shrunk * (size + far)) ** 2 + shrunk * (search.t @ np.abs(w)))
 
 
-def _is_unique(A: Array, t: Array, slope: Array, active: Mask) -> bool:
+def _is_unique(A: Array, t: Array, slope: Array, active: Mask, singular: Array | None) -> bool:
     """Return True if no other weights are optimal.
 
     Others have the same predictions, and are zero where the slope is below t.
@@ -235,7 +286,8 @@ def _is_unique(A: Array, t: Array, slope: Array, active: Mask) -> bool:
         return False
     if not columns.shape[1]:
         return True
-    singular = np.linalg.svd(np.linalg.qr(columns, mode="r"), compute_uv=False)
+    if singular is None or near.sum() > active.sum():
+        singular = np.linalg.svd(np.linalg.qr(columns, mode="r"), compute_uv=False)
     return bool(singular[-1] > singular[0] * max(columns.shape) * PRECISION)
 
 
