@@ -29,10 +29,10 @@ Snapshot = dict[str, list[str]]
 ENDS = {".png": b"IEND\xaeB`\x82", ".svg": b"</svg>", ".html": b"</html>"}
 #: The folder for temporary files.
 SCRATCH = "tmp"
-#: The ids of runs and models in paths.
-ID = re.compile(r"\b(m-)?[0-9a-f]{32}\b")
-#: Columns of tables and tags of runs that differ from one sweep to the next.
-OWN_COLUMNS = ("run_id",)
+#: The ids of runs and models in paths, and as a command takes them.
+ID = re.compile(r"\b(m-)?[0-9a-f]{32}\b|(?<=linfit report )[0-9a-f]{12}\b")
+#: Columns of tables and tags of runs that differ from one sweep to the next, or are measured.
+OWN_COLUMNS = ("run_id", "step_seconds")
 OWN_TAGS = {
     mlflow_names.ID,
     mlflow_names.OWNER,
