@@ -69,6 +69,7 @@ bench: $(INSTALLED) ## side-by-side measurements, see benchmarks/README.md
 	$(BIN)/python -m benchmarks.endurance
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.solvers
+	$(BIN)/python -m benchmarks.real
 
 docs: $(INSTALLED) ## what of the documentation follows from the code: reference pages, JSON schemas
 	$(BIN)/python docs/generate.py

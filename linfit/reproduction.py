@@ -16,6 +16,7 @@ from pathlib import Path
 from linfit.config import FitConfig
 from linfit.engine.caller_settings import isolate_from_caller
 from linfit.engine.fit import Fit, Status
+from linfit.engine.product_settings import use_recorded_products
 from linfit.errors import ConfigError
 from linfit.settings import MLflowTracking, NoTracking, Tracking
 from linfit.sweeps.compose.compose import load_plugins
@@ -143,7 +144,8 @@ def reproduce(
     if not ready:
         refused = list(map(_refused, source.originals))
         return Reproduction(source.name, source.run_id, "", [], refused, given)
-    return _repeat_fits(source, ready, given, tracking, workers)
+    with use_recorded_products(source.provenance.get("machine", {})):
+        return _repeat_fits(source, ready, given, tracking, workers)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,14 @@ class Ran:
     err: str
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _products_begun() -> None:
+    """Leave MKL_CBWR as it is for all tests of this process, also for runs of another setting."""
+    from linfit.engine.product_settings import note_products
+
+    note_products()
+
+
 @pytest.fixture(scope="session")
 def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an empty MLflow store in SQLite.

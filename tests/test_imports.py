@@ -45,6 +45,7 @@ LAYERS = (
 #: The same inside of packages: their rooms, from the lowest to the highest.
 ROOMS = {
     "engine": (
+        ("product_settings",),
         ("caller_settings", "determinism", "difference", "fit", "listening", "stopping"),
         ("stacked", "single"),
         ("dispatch", "prediction"),

@@ -9,7 +9,8 @@ import pytest
 import linfit
 from linfit.conventions import CONFIG_SCHEMA
 from linfit.reproduction import Reproduction
-from linfit.tracking.provenance.environment import identify_cpu_model, read_machine_tag
+from linfit.system.host import identify_cpu_model
+from linfit.tracking.provenance.environment import read_machine_tag
 from linfit.tracking.read.comparison import Verdict
 from linfit.tracking.read.reader import RunReader
 from linfit.tracking.schema import mlflow_names

@@ -5,6 +5,10 @@ memory alignment; cuBLAS gives the same bits each time only with a fixed workspa
 """
 
 import os
+import sys
 
-os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
+#: False if torch was there before, so that MKL may have been used.
+IS_MKL_SET_IN_TIME = "torch" not in sys.modules or "MKL_CBWR" in os.environ
+
+os.environ.setdefault("MKL_CBWR", "AUTO")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -14,6 +14,7 @@ from linfit.engine.caller_settings import (
     temporarily_set,
     temporarily_set_attribute,
 )
+from linfit.engine.product_settings import note_products
 from linfit.problem.threads import limit_blas_threads
 
 #: torch's debug mode "error", as a number.
@@ -34,6 +35,7 @@ def torch_settings(config: FitConfig) -> Iterator[None]:
     numpy gets one thread. No setting of the caller in torch or numpy reaches the computation;
     all of them are restored afterwards.
     """
+    note_products()
     with (
         suspend_caller_settings(),
         use_threads(config.threads),

@@ -6,11 +6,11 @@ stored.
 
 from __future__ import annotations
 
-import operator
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from linfit.component import Component, optional
+from linfit.method.products import StackedProducts
 from linfit.script_fragments import ModelLines, ScriptScope
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ class Model(Component):
         raise NotImplementedError(f"model {self.name} has no script lines")
 
     @optional
-    def stacked(self, X: Tensor, W: Tensor) -> Tensor:
-        """Return ŷ `[r, q, n]` of r fits.
+    def stacked(self, X: StackedProducts, W: Tensor) -> Tensor:
+        """Return ŷ `[r, q, n]` of r fits at W `[r, p, q]`.
 
-        X is `[r, p, 1, n]` and W `[r, p, q]`. Each fit has the bits that it has in any other stack.
+        Each fit has the bits that it has in any other stack.
         """
         raise NotImplementedError(f"model {self.name} has no stacked rule")
 
@@ -90,8 +90,8 @@ class TensorModel(Model):
     def script_lines(self, scope: ScriptScope) -> ModelLines:
         return ModelLines((), weight="W", parameters="[W]", prediction="X @ W", pure="X @ weight")
 
-    def stacked(self, X: Tensor, W: Tensor) -> Tensor:
-        return multiply_elementwise(X, W)
+    def stacked(self, X: StackedProducts, W: Tensor) -> Tensor:
+        return X.multiply(W)
 
 
 class LinearModel(Model):
@@ -136,25 +136,5 @@ class LinearModel(Model):
             frozen=(f"{made}.requires_grad_(False)", start),
         )
 
-    def stacked(self, X: Tensor, W: Tensor) -> Tensor:
-        return multiply_elementwise(X, W)  # nn.Linear's X·weightᵀ, whose weight is Wᵀ
-
-
-#: Up to this number, features are added one by one: a sum over a short axis takes three times as
-#: long.
-MAX_UNROLLED_FEATURES = 4
-
-
-def multiply_elementwise(X: Tensor, W: Tensor) -> Tensor:
-    """Return XW as `[r, q, n]`, with bits of their own.
-
-    X is `[r, p, 1, n]` and W `[r, p, q]`. Products are computed element by element and summed over
-    the features. A matrix product chooses its kernel, and with it the order of summation, by the
-    number of matrices and their alignment. Here every fit's sums run alone, in an order that
-    follows from (n, p, q): its bits do not depend on its neighbours.
-    """
-    W = W.unsqueeze(-1)  # [r, p, q, 1]
-    if W.shape[1] > MAX_UNROLLED_FEATURES:
-        return (X * W).sum(dim=1)
-    terms: list[Tensor] = list(map(operator.mul, X.unbind(1), W.unbind(1)))
-    return sum(terms[1:], terms[0])
+    def stacked(self, X: StackedProducts, W: Tensor) -> Tensor:
+        return X.multiply(W)  # nn.Linear's X·weightᵀ, whose weight is Wᵀ

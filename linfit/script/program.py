@@ -158,7 +158,7 @@ def _program_lines(config: FitConfig) -> list[str]:
     optimizer = _add_schedule(config, tuned.script_lines(model, gradient))
     rules = convergence_rules(config, known, model, gradient)
     all_rules = [divergence_rule(config, problem, known), *rules]
-    mkl = 'os.environ["MKL_CBWR"] = "COMPATIBLE"'
+    mkl = 'os.environ["MKL_CBWR"] = "AUTO"'
     return [
         f"{mkl}  # the same kernels wherever the numbers stand in memory",
         f"torch.set_num_threads({config.threads})",

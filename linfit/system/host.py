@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -19,9 +20,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+CPU_INFO = Path("/proc/cpuinfo")
 #: A word that neither cmd.exe nor PowerShell interprets without quotes.
 _PLAIN = re.compile(r"[\w.:/\\=+-]+", re.ASCII)
 #: Option of prctl: the signal that the kernel sends to a process whose parent is gone.
@@ -40,6 +43,33 @@ def count_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@cache
+def describe_cpu() -> str:
+    """Return the processor's name, as the operating system has it."""
+    return _read_cpu_info("model name") or platform.processor() or platform.machine()
+
+
+@cache
+def identify_cpu_model() -> str:
+    """Return the numbers of the processor's model, empty where the system does not tell them.
+
+    Virtual machines shorten the name: two generations with other kernels are both `AMD EPYC`.
+    """
+    keys = ("cpu family", "model", "stepping")
+    numbers = [(key, _read_cpu_info(key)) for key in keys]
+    return ", ".join(f"{key} {number}" for key, number in numbers if number)
+
+
+def _read_cpu_info(key: str) -> str:
+    """Return the first processor's value of a key, empty without one."""
+    try:
+        text = CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.search(rf"^{key}\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def has_screen() -> bool:

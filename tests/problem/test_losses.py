@@ -104,6 +104,26 @@ def test_a_stack_has_the_loss_of_each_fit(
     torch.testing.assert_close(loss.derivative(eta, stacked), slopes, rtol=1e-14, atol=1e-16)
 
 
+@pytest.mark.parametrize(("row", "given"), SETTINGS, ids=label)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_value_and_derivative_together_have_the_bits_of_each(
+    row: LossRow, given: dict[str, Any], dtype: str, weighted: bool
+) -> None:
+    loss = Loss.choose(given)
+    y = targets(row, (5, 3), dtype)
+    if weighted:
+        loss = WeightedLoss(name="any", loss=loss)
+        weights = torch.tensor([[0.0], [2.0], [1.0], [0.5], [1.5]], dtype=y.dtype)
+        y = torch.hstack([y, weights])
+    for size in (0.0, 1.0, 30.0, 1e4):
+        etas = torch.stack([draw_predictors((5, 3), dtype, size).T, torch.zeros(3, 5).to(y)])
+        expected = loss.terms(etas, y.T[None]), loss.derivative(etas, y.T[None])
+        found = loss.terms_and_derivative(etas.clone(), y.T[None])
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
 def compute_exactly(row: LossRow, eta: float, y: float) -> tuple[mpmath.mpf, mpmath.mpf]:
     """Return the loss and its derivative in 5,000 digits, by the textbook's formula."""
     with mpmath.workdps(5000):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from linfit.config import FitConfig
 from linfit.engine.stacked.blocks import Task
+from linfit.engine.stacked.data import Computation, ElementwiseData
 from linfit.method.batches import Sampler, count_batches_ahead
 from linfit.method.gradients import BatchMemory, StackedEvaluation
 from linfit.problem.losses import Loss
@@ -24,9 +25,9 @@ class StackBatches:
     Fits with one seed share a stream.
     """
 
-    def __init__(self, tasks: Sequence[Task], X: Tensor, y: Tensor) -> None:
-        self.n = X.shape[-1]
-        self.device = X.device
+    def __init__(self, tasks: Sequence[Task], data: ElementwiseData) -> None:
+        self.data = data
+        self.n = data.X.shape[-1]
         self.samplers: list[Sampler] = []
         streams: dict[Hashable, int] = {}
         number = []
@@ -55,20 +56,22 @@ class StackBatches:
     def keep_fits(self, rows: Sequence[int]) -> None:
         """Keep these fits only."""
         self.number = self.number[list(rows)]
-        self.memory.keep_fits(torch.tensor(rows, device=self.device))
+        self.memory.keep_fits(torch.tensor(rows, device=self.data.X.device))
 
     def bind_evaluation(
-        self, config: FitConfig, loss: Loss, X: Tensor, y: Tensor, r: int
+        self, config: FitConfig, loss: Loss, compute_losses: Computation
     ) -> StackedEvaluation:
         """Return a function of W: full losses, batch gradients.
 
-        The losses are of all samples, the gradients of the batches.
+        The losses are of all samples, as `compute_losses` has them, the gradients of the batches.
         """
-        shape = (r, self.samplers[0].size)
-        step = config.gradient.stack_batches(config.model, loss, X, y, shape, self.memory)
+        X = self.data.X
+        shape = (len(self.number), self.samplers[0].size)
+        step = config.gradient.stack_batches(config.model, loss, X, self.data.y, shape, self.memory)
 
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
             gradient = step(W, self.draw_rows().to(X.device))
-            return loss.stacked(config.model.stacked(X, W), y), gradient
+            (losses,) = compute_losses(W)
+            return losses, gradient
 
         return evaluate

@@ -9,7 +9,7 @@ import hashlib
 import traceback
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from linfit.component import Component
 from linfit.config import FitConfig
 from linfit.engine.determinism import torch_settings
 from linfit.engine.fit import Fit, Status
+from linfit.engine.stacked.forms import NO_PANELS, refuses_panels, takes_panels
 from linfit.method.optimizers import Optimizer
 from linfit.method.stacked_state import identify_kind
 from linfit.problem.penalties import Shrinkage
@@ -102,20 +103,25 @@ class Task:
 class TaskBlock:
     """Up to `max_size` fits of one stack that run together.
 
-    `largest_bytes` is the most bytes of one fit, `shared_bytes` those that its fits need in turn.
+    `largest_bytes` is the most bytes of one fit, `shared_bytes` those that its fits need in turn,
+    `data_bytes` those of each of its problems.
     """
 
     max_size: int = LARGEST_BLOCK
     tasks: list[Task] = field(default_factory=list)
     largest_bytes: int = 0
     shared_bytes: int = 0
+    data_bytes: dict[int, int] = field(default_factory=dict)
 
     def has_room_for(self, task: Task) -> bool:
         """Return True if the task fits, by number and by memory."""
         count = len(self.tasks) + 1
         largest = max(self.largest_bytes, estimate_bytes(task))
         shared = max(self.shared_bytes, estimate_shared_bytes(task))
+        data = {**self.data_bytes, id(task.data): estimate_data_bytes(task)}
         together = count * largest + shared
+        if len(data) > 1:  # a fit alone needs the data of one problem too, however large
+            together += sum(data.values())
         return count <= self.max_size and together <= memory_limit(task.config)
 
     def append_task(self, task: Task) -> None:
@@ -123,6 +129,16 @@ class TaskBlock:
         self.tasks.append(task)
         self.largest_bytes = max(self.largest_bytes, estimate_bytes(task))
         self.shared_bytes = max(self.shared_bytes, estimate_shared_bytes(task))
+        self.data_bytes[id(task.data)] = estimate_data_bytes(task)
+
+
+def estimate_block_bytes(tasks: Sequence[Task], together: int) -> int:
+    """Estimate the bytes of a block of tasks, of which `together` run at once."""
+    block = TaskBlock()
+    for task in tasks:
+        block.append_task(task)
+    own = together * block.largest_bytes
+    return own + block.shared_bytes + sum(block.data_bytes.values())
 
 
 def cut_into_blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit]]:
@@ -212,7 +228,8 @@ def memory_limit(config: FitConfig) -> int:
 def estimate_bytes(task: Task) -> int:
     """Estimate the bytes of a fit in its block.
 
-    It counts data, products with weights and residuals, window, optimizer state, path, optimum.
+    It counts window, optimizer state, path, optimum, and where products are elementwise these,
+    residuals and data too, of which each fit then has its own.
     """
     n = len(task.data.X)
     _, p, q = task.data.rounded.shape
@@ -220,11 +237,30 @@ def estimate_bytes(task: Task) -> int:
     minibatch = 3 * task.config.batch.num_drawn() * (p + q)
     if task.config.gradient.reduces_variance:
         minibatch += n * q
-    in_dtype = minibatch + n * p + 4 * n * p * q + 8 * n * q + (WINDOW + 32 + k) * p * q
-    in_float64 = 2 * n * p + p * p + 2 * k
+    in_dtype = minibatch + (WINDOW + 32 + k) * p * q
+    in_float64 = p * p + 2 * k
+    if not is_in_panels(task):
+        in_dtype += n * p + 4 * n * p * q + 8 * n * q
+        in_float64 += 2 * n * p
+    elif not task.config.batch.is_full:
+        in_dtype += n * p
     updates = task.config.optimizer.count_update_bytes((n, p, q), task.config.loss)
     numbers = in_dtype * task.initial_weights.element_size() + 8 * in_float64
     return numbers + updates + OBJECT_BYTES
+
+
+def estimate_data_bytes(task: Task) -> int:
+    """Estimate the bytes of a problem that fits in panels share, as it is laid out for them."""
+    if not is_in_panels(task):
+        return 0
+    numbers = task.data.X.size + task.data.rounded.y.size
+    return numbers * task.initial_weights.element_size()
+
+
+def is_in_panels(task: Task) -> bool:
+    """Return True if the fit takes panels."""
+    dtype = task.config.gradient.choose_data_dtype(task.initial_weights.dtype)
+    return takes_panels(task.config, task.data.X.shape, dtype)
 
 
 def estimate_shared_bytes(task: Task) -> int:
@@ -275,6 +311,8 @@ class TaskLoader:
         if source not in self._problems:
             with torch_settings(config) if config.gradient.uses_summary else nullcontext():
                 problem = config.problem(self._find_part_statistics(config))
+            if refuses_panels(config, problem.X.shape):
+                problem = replace(problem, notes=(*problem.notes, NO_PANELS))
             seen = problem.cast(config.dtype)
             self._problems[source] = problem, seen, self._share(seen.X)
             self.size += 2 * (problem.X.nbytes + problem.y.nbytes) + OBJECT_BYTES

@@ -19,7 +19,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
+from typing import cast
 
 import numpy as np
 import torch
@@ -27,10 +29,16 @@ from torch import Tensor
 
 from linfit.engine.stacked.batches import StackBatches
 from linfit.engine.stacked.blocks import Task
-from linfit.method.gradients import StackedPenalty, add_stacked_penalty
+from linfit.engine.stacked.data import Computation, ElementwiseData, StackData
+from linfit.engine.stacked.forms import takes_panels
+from linfit.engine.stacked.panels import PanelData
+from linfit.method.gradients import StackedEvaluation, StackedPenalty, add_stacked_penalty
+from linfit.method.models import Model
 from linfit.method.optimizers import Optimizer
+from linfit.method.products import StackedProducts
 from linfit.method.schedules import Schedule
 from linfit.method.stacked_state import HyperparameterColumns, OptimizerState, Update
+from linfit.problem.losses import Loss
 from linfit.problem.penalties import stack_shrinkages
 from linfit.problem.types import Array
 
@@ -64,9 +72,8 @@ class Program:
         self.config = config
         self.dtype = config.gradient.choose_data_dtype(getattr(torch, config.dtype))
         self.device = torch.device(config.device.name)
+        self.tasks = list(tasks)
         self.loss = tasks[0].data.rounded.bind_loss(config.loss)
-        self.X = self._stack_data([task.data.X for task in tasks]).unsqueeze(2)  # [r, p, 1, n]
-        self.y = self._stack_data([task.data.rounded.seen_targets for task in tasks])  # [r, q, n]
         self.W = torch.stack([task.initial_weights for task in tasks]).to(self.device)  # [r, p, q]
         self.groups: list[OptimizerGroup] = []
         for _, members in groupby(tasks, lambda task: task.update_key):
@@ -79,9 +86,18 @@ class Program:
 
         self.batches: StackBatches | None = None
         if not config.batch.is_full:
-            self.batches = StackBatches(tasks, self.X, self.y)
+            self.batches = StackBatches(tasks, ElementwiseData(tasks, self.dtype, self.device))
+        self.data = self._choose_data(tasks)
         self.penalty = self._stack_penalties(tasks)
         self._bind_evaluate()
+
+    def _choose_data(self, tasks: Sequence[Task]) -> StackData:
+        """Return the data in the form that fits of this shape take."""
+        if takes_panels(self.config, tasks[0].data.X.shape, self.dtype):
+            return PanelData(tasks, self.loss, self.dtype, self.device)
+        if self.batches is not None:
+            return self.batches.data
+        return ElementwiseData(tasks, self.dtype, self.device)
 
     def _stack_penalties(self, tasks: Sequence[Task]) -> StackedPenalty | None:
         """Return the penalties of the fits, None if they have none."""
@@ -118,30 +134,27 @@ class Program:
             update = scale_by_schedule(update, columns, schedules)
         self.groups.append(OptimizerGroup(rows, columns, memory, update, schedules, count))
 
-    def _stack_data(self, arrays: Sequence[Array]) -> Tensor:
-        """Return arrays `[n, m]` as `[r, m, n]`.
-
-        The result is `[1, m, n]` if all are one array.
-        """
-        distinct = {id(array): array for array in arrays}
-        samples_last = np.stack(list(distinct.values())).swapaxes(1, 2)
-        stacked = torch.from_numpy(samples_last).to(self.dtype).contiguous().to(self.device)
-        if len(distinct) in (1, len(arrays)):
-            return stacked
-        number = {key: index for index, key in enumerate(distinct)}
-        return stacked[torch.tensor([number[id(array)] for array in arrays], device=self.device)]
-
     def _bind_evaluate(self) -> None:
         """Set `evaluate`, which maps W to losses and gradients, for the rows of now."""
         config = self.config
         if self.batches is None:
-            self.evaluate = config.gradient.stacked(config.model, self.loss, self.X, self.y)
+            bind = config.gradient.stacked if self._uses_gradient() else bind_losses_alone
+            bound = self.data.bind(partial(bind, config.model, self.loss))
+            self.evaluate = cast("StackedEvaluation", bound)
         else:
-            self.evaluate = self.batches.bind_evaluation(
-                config, self.loss, self.X, self.y, len(self.W)
-            )
+            losses = self.data.bind(partial(bind_losses, config.model, self.loss))
+            self.evaluate = self.batches.bind_evaluation(config, self.loss, losses)
         if self.penalty is not None:
             self.evaluate = add_stacked_penalty(self.evaluate, self.penalty)
+
+    def _uses_gradient(self) -> bool:
+        """Return True unless no optimizer and no rule of stopping asks for the gradient."""
+        if self.config.gradient.in_float64:  # the losses are computed with it, in another dtype
+            return True
+        return any(
+            task.config.optimizer.uses_gradient or task.config.stop.gradient_norm is not None
+            for task in self.tasks
+        )
 
     def allocate_window(self, steps: int) -> tuple[Tensor, Tensor]:
         """Return empty losses `[steps, r]` and weights `[steps, r, p, q]`."""
@@ -168,13 +181,13 @@ class Program:
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Keep these rows only, in this order."""
         indices = torch.tensor(rows, device=self.device)
-        if len(self.X) > 1:
-            self.X = self.X[indices]
-        if len(self.y) > 1:
-            self.y = self.y[indices]
         self.W = self.W[indices]
+        self.tasks = [self.tasks[row] for row in rows]
+        self.data.keep_rows(rows)
         if self.batches is not None:
             self.batches.keep_fits(rows)
+            if self.batches.data is not self.data:
+                self.batches.data.keep_rows(rows)
         if self.penalty is not None:
             self.penalty = self.penalty.select(indices)
 
@@ -192,6 +205,16 @@ class Program:
             schedules = [part.schedules[row] for row in own]
             self._add_group(kept, part.columns.select(own, like), memory, schedules, part.count)
         self._bind_evaluate()
+
+
+def bind_losses(model: Model, loss: Loss, X: StackedProducts, y: Tensor) -> Computation:
+    """Return the computation of the losses `[r]` alone."""
+    return lambda W: (loss.stacked(model.stacked(X, W), y),)
+
+
+def bind_losses_alone(model: Model, loss: Loss, X: StackedProducts, y: Tensor) -> StackedEvaluation:
+    """Return the computation of the losses `[r]`, with gradients of 0."""
+    return lambda W: (loss.stacked(model.stacked(X, W), y), torch.zeros_like(W))
 
 
 def scale_by_schedule(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from linfit.method.gradients.base import Evaluation, Gradient, StackedEvaluation
 from linfit.method.gradients.writing import write_loss, write_objective
 from linfit.method.models import Model, TrainablePredictor
+from linfit.method.products import StackedProducts
 from linfit.problem.losses import Loss
 from linfit.script_fragments import GradientLines, LossLines, ModelLines
 
@@ -47,7 +48,7 @@ class Autograd(Gradient):
             tracked=True,
         )
 
-    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+    def stacked(self, model: Model, loss: Loss, X: StackedProducts, y: Tensor) -> StackedEvaluation:
         import torch
 
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,7 +129,7 @@ class ForwardMode(Gradient):
 
         return evaluate
 
-    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+    def stacked(self, model: Model, loss: Loss, X: StackedProducts, y: Tensor) -> StackedEvaluation:
         import torch
 
         jvp = _jvp()

@@ -14,6 +14,7 @@ from linfit.component import Component, optional
 from linfit.method.batches import Batch, batch_gradient_scale
 from linfit.method.gradients.writing import write_loss
 from linfit.method.models import Model, TrainablePredictor
+from linfit.method.products import ElementwiseProducts, StackedProducts
 from linfit.problem.losses import Loss
 from linfit.script_fragments import BatchLines, GradientLines, LossLines, ModelLines
 
@@ -143,7 +144,7 @@ class Gradient(Component):
         q = y.shape[1]
         batch_X = X.new_empty(r, p, 1, m)
         batch_y = y.new_empty(r, q, m)
-        evaluate = self.stacked(model, loss, batch_X, batch_y)
+        evaluate = self.stacked(model, loss, ElementwiseProducts(batch_X), batch_y)
         share = batch_gradient_scale(loss, n, m, q)
         all_X = X.expand(r, p, 1, n)
         all_y = y.expand(r, q, n)
@@ -176,9 +177,9 @@ class Gradient(Component):
         )
 
     @optional
-    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+    def stacked(self, model: Model, loss: Loss, X: StackedProducts, y: Tensor) -> StackedEvaluation:
         """Return the evaluation of r fits at once.
 
-        It is on X `[r, p, 1, n]` and y `[r, q, n]`. Either is `[1, …]` if all fits share it.
+        y is `[r, q, n]`, or `[1, q, n]` if all fits share it.
         """
         raise NotImplementedError(f"gradient {self.name} has no stacked rule")

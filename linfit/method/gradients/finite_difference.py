@@ -13,6 +13,7 @@ from pydantic import Field
 from linfit.method.gradients.base import Evaluation, Gradient, StackedEvaluation
 from linfit.method.gradients.writing import write_objective
 from linfit.method.models import Model, TrainablePredictor
+from linfit.method.products import StackedProducts
 from linfit.problem.losses import Loss
 from linfit.script_fragments import GradientLines, LossLines, ModelLines
 
@@ -46,7 +47,7 @@ class FiniteDifference(Gradient):
 
         return evaluate
 
-    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+    def stacked(self, model: Model, loss: Loss, X: StackedProducts, y: Tensor) -> StackedEvaluation:
         def objective(W: Tensor) -> Tensor:
             return loss.stacked(model.stacked(X, W), y)  # [r]
 

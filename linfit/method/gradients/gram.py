@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from linfit.method.gradients.base import Evaluation, StackedEvaluation
 from linfit.method.gradients.manual import Manual
 from linfit.method.models import Model, TrainablePredictor
+from linfit.method.products import StackedProducts
 from linfit.problem.losses import Loss, SumOfSquares
 from linfit.problem.theory.sufficient_statistics import find_root
 
@@ -53,7 +54,7 @@ class Gram(Manual):
 
         return evaluate
 
-    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+    def stacked(self, model: Model, loss: Loss, X: StackedProducts, y: Tensor) -> StackedEvaluation:
         step = super().stacked(model, loss, X, y)
 
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from linfit.method.gradients.base import Evaluation, Gradient, StackedEvaluation
 from linfit.method.gradients.writing import write_loss
 from linfit.method.models import Model, TrainablePredictor
+from linfit.method.products import StackedProducts
 from linfit.problem.losses import Loss
 from linfit.script_fragments import GradientLines, LossLines, ModelLines
 
@@ -40,10 +41,10 @@ class Manual(Gradient):
         gradient = f"({product}){model.transposed}" if model.transposed else product
         return GradientLines((), write_loss(model, loss), (f"gradient = {gradient}",))
 
-    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+    def stacked(self, model: Model, loss: Loss, X: StackedProducts, y: Tensor) -> StackedEvaluation:
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
             eta = model.stacked(X, W)  # [r, q, n]
-            gradient = (X * loss.derivative(eta, y).unsqueeze(1)).sum(dim=-1)  # [r, p, q]
-            return loss.stacked(eta, y), gradient
+            terms, slope = loss.terms_and_derivative(eta, y)
+            return loss.reduce(terms, (1, 2)), X.multiply_transposed(slope)
 
         return evaluate

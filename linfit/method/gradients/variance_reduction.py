@@ -28,6 +28,7 @@ from linfit.method.gradients.base import (
 from linfit.method.gradients.manual import Manual
 from linfit.method.gradients.writing import write_loss
 from linfit.method.models import Model, TrainablePredictor
+from linfit.method.products import ElementwiseProducts, StackedProducts
 from linfit.problem.losses import Loss
 from linfit.script_fragments import (
     BatchLines,
@@ -73,7 +74,7 @@ class VarianceReduced(Gradient):
     ) -> Evaluation:
         return Manual().bind(model, predictor, loss, X, y)
 
-    def stacked(self, model: Model, loss: Loss, X: Tensor, y: Tensor) -> StackedEvaluation:
+    def stacked(self, model: Model, loss: Loss, X: StackedProducts, y: Tensor) -> StackedEvaluation:
         return Manual().stacked(model, loss, X, y)
 
     def script_lines(self, model: ModelLines, loss: LossLines) -> GradientLines:
@@ -126,16 +127,17 @@ class VarianceReduced(Gradient):
         ratio = batch_loss_ratio(loss, n, m, columns)
         all_X = X.expand(r, p, 1, n)
         all_y = y.expand(r, columns, n)
+        all_products = ElementwiseProducts(X)
         kept = memory.tensors
 
         def step(W: Tensor, rows: Tensor) -> Tensor:
             renewed = self.renews_table(memory.steps, n, m)
             if renewed:
-                kept["table"] = loss.derivative(model.stacked(X, W), y)  # [r, q, n]
+                kept["table"] = loss.derivative(model.stacked(all_products, W), y)  # [r, q, n]
             table = kept["table"]
             if renewed or self.renews_rows:
-                kept["whole"] = (X * table.unsqueeze(1)).sum(dim=-1)  # [r, p, q]
-            batch_X = all_X.gather(3, rows[:, None, None].expand(r, p, 1, m))
+                kept["whole"] = all_products.multiply_transposed(table)  # [r, p, q]
+            batch_X = ElementwiseProducts(all_X.gather(3, rows[:, None, None].expand(r, p, 1, m)))
             batch_y = all_y.gather(2, rows[:, None].expand(r, columns, m))
             places = rows[:, None].expand(r, table.shape[1], m)
             fresh = ratio * loss.derivative(model.stacked(batch_X, W), batch_y)  # [r, q, m]
@@ -143,7 +145,7 @@ class VarianceReduced(Gradient):
             if self.renews_rows:
                 table.scatter_(2, places, fresh)
             memory.steps += 1
-            return n / m * (batch_X * change.unsqueeze(1)).sum(dim=-1) + kept["whole"]
+            return n / m * batch_X.multiply_transposed(change) + kept["whole"]
 
         return step
 

@@ -96,6 +96,13 @@ class Loss(Component):
             (slope,) = torch.autograd.grad(self.terms(moving, y).sum(), moving)
         return slope / self.count_terms(eta)
 
+    def terms_and_derivative(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `terms` and `derivative` with their bits; what both need may be computed once.
+
+        `eta` may be overwritten.
+        """
+        return self.terms(eta, y), self.derivative(eta, y)
+
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         """Return ∂²terms/∂η² of one fit, in the shape of `eta`.
 

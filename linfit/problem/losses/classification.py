@@ -50,6 +50,17 @@ class Logistic(Loss):
         small = (-z.abs()).exp()
         return sign * _choose(z >= 0, 1, small) / (1 + small) / self.count_terms(eta)
 
+    def terms_and_derivative(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        import torch
+
+        sign = 1 - y - y
+        z = eta.mul_(sign)
+        size = z.abs()
+        small = size.neg().exp_()
+        terms = small.log1p().add_(torch.add(z, size.sub_(z), alpha=0.5))
+        slope = _choose(z >= 0, 1, small).mul_(sign).div_(small.add_(1))
+        return terms, slope.div_(self.count_terms(eta))
+
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         small = (-eta.abs()).exp()
         return small / (1 + small).square()
@@ -96,6 +107,16 @@ class CrossEntropy(Loss):
         others = ((1 - y) * shares).sum(axis, keepdim=True)
         slope = _choose(y > 0, -others, shares) / shares.sum(axis, keepdim=True)
         return slope / self.count_terms(eta)
+
+    def terms_and_derivative(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        axis = _target_axis(eta)
+        above = eta - eta.amax(axis, keepdim=True)
+        shares = above.exp()
+        partition = shares.sum(axis, keepdim=True)
+        terms = partition.log() - (y * above).sum(axis, keepdim=True)
+        others = ((1 - y) * shares).sum(axis, keepdim=True)
+        slope = _choose(y > 0, -others, shares).div_(partition)
+        return terms, slope.div_(self.count_terms(eta))
 
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         """Return ∂²terms/∂η² `[n, q, q]` of one fit."""

@@ -36,6 +36,11 @@ class Poisson(Loss):
     def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
         return (eta.exp() - y) / self.count_terms(eta)
 
+    def terms_and_derivative(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        rates = eta.exp()
+        terms = rates - y * eta
+        return terms, rates.sub_(y).div_(self.count_terms(eta))
+
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         return eta.exp()
 

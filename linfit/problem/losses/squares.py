@@ -30,6 +30,10 @@ class SSE(Loss):
     def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
         return 2 * (eta - y)
 
+    def terms_and_derivative(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        residual = eta.sub_(y)
+        return residual.square(), residual.mul_(2)
+
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         return eta.new_full(eta.shape, 2)
 
@@ -57,6 +61,10 @@ class MSE(Loss):
     def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
         return 2 / self.count_terms(eta) * (eta - y)
 
+    def terms_and_derivative(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        residual = eta.sub_(y)
+        return residual.square(), residual.mul_(2 / self.count_terms(eta))
+
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         return eta.new_full(eta.shape, 2)
 
@@ -81,6 +89,10 @@ class SumOfSquares(SSE):
 
     def derivative(self, eta: Tensor, y: Tensor) -> Tensor:
         return 2 * self.factor * (eta - y)
+
+    def terms_and_derivative(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        residual = eta.sub_(y)
+        return residual.square(), residual.mul_(2 * self.factor)
 
     def scale(self, n: float, q: int) -> float:
         return self.factor

@@ -31,6 +31,11 @@ class WeightedLoss(Loss):
         eta, targets, weights = self._split(eta, y)
         return weights * self.loss.derivative(eta, targets)
 
+    def terms_and_derivative(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        eta, targets, weights = self._split(eta, y)
+        terms, slope = self.loss.terms_and_derivative(eta, targets)
+        return weights * terms, weights * slope
+
     def _split(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return predictors, targets, and weights with one target; η is 0 where the weight is."""
         axis = 1 if y.ndim == 2 else y.ndim - 2

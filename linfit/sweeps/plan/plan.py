@@ -20,8 +20,7 @@ from linfit.engine.prediction.predict import bound_stable_lr
 from linfit.engine.stacked.blocks import (
     Task,
     cut_into_blocks,
-    estimate_bytes,
-    estimate_shared_bytes,
+    estimate_block_bytes,
     identify_stack,
 )
 from linfit.engine.timing import Cost, measure_cost
@@ -147,8 +146,7 @@ class StackBuilder:
         """Count a block's fits, memory and steps; unstable fits end early."""
         self.optimizers.update(task.config.optimizer.name for task in block)
         together = 1 if self.why else len(block)
-        own = together * max(map(estimate_bytes, block))
-        self.memory = max(self.memory, own + max(map(estimate_shared_bytes, block)))
+        self.memory = max(self.memory, estimate_block_bytes(block, together))
         self.blocks += 1
         self.num_steps += sum(task.config.steps for task in block if task.index not in unstable)
 

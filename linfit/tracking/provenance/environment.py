@@ -20,12 +20,13 @@ from typing import Any
 
 from linfit.config import FitConfig, hash_data
 from linfit.conventions import CONFIG_SCHEMA
+from linfit.engine.product_settings import MKL_SETTING, find_stack_form
 from linfit.errors import LinfitError
 from linfit.problem.datasets.readers.opened import read_bounded
 from linfit.problem.threads import list_blas_libraries
 from linfit.settings import MLflowTracking
 from linfit.system.atomic_files import write_atomically
-from linfit.system.host import count_cpus
+from linfit.system.host import count_cpus, describe_cpu, identify_cpu_model
 from linfit.system.version import __version__
 from linfit.tracking.provenance import code_digest, git
 from linfit.tracking.schema.mlflow_names import (
@@ -70,7 +71,6 @@ HIDDEN_VARIABLES = (
     "ONEDNN_DEFAULT_FPMATH_MODE",
     "GLIBC_TUNABLES",
 )
-CPU_INFO = Path("/proc/cpuinfo")
 #: Bytes of the largest `environment.json`.
 MAX_ENVIRONMENT_BYTES = 2**22
 
@@ -209,7 +209,8 @@ def collect_environment(threads: int, device: str = "cpu") -> dict[str, str]:
         "threads": str(threads),
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "blas": _torch_blas(built),
-        "mkl_cbwr": mask(os.environ.get("MKL_CBWR", "")),
+        "mkl_cbwr": mask(os.environ.get(MKL_SETTING, "")),
+        "stack_products": find_stack_form(),
         "onednn": _onednn(built),
         **_numpy_libraries(),
         **{name: mask(os.environ.get(name, "")) for name in (*SHOWN_VARIABLES, *HIDDEN_VARIABLES)},
@@ -251,33 +252,6 @@ def list_packages() -> dict[str, str]:
             name, _, number = folder.name.removesuffix(".dist-info").partition("-")
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), number)
     return dict(sorted(found.items()))
-
-
-@cache
-def describe_cpu() -> str:
-    """Return the processor's name, as the operating system has it."""
-    return _read_cpu_info("model name") or platform.processor() or platform.machine()
-
-
-@cache
-def identify_cpu_model() -> str:
-    """Return the numbers of the processor's model, empty where the system does not tell them.
-
-    Virtual machines shorten the name: two generations with other kernels are both `AMD EPYC`.
-    """
-    keys = ("cpu family", "model", "stepping")
-    numbers = [(key, _read_cpu_info(key)) for key in keys]
-    return ", ".join(f"{key} {number}" for key, number in numbers if number)
-
-
-def _read_cpu_info(key: str) -> str:
-    """Return the first processor's value of a key, empty without one."""
-    try:
-        text = CPU_INFO.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    found = re.search(rf"^{key}\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1] if found else ""
 
 
 def _platform() -> str:

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_info
 
 from linfit.config import FitConfig
 from linfit.problem import threads
+from linfit.system import host
 from linfit.tracking.provenance import code_digest, environment, git
 from linfit.tracking.read import environment_diff
 from linfit.tracking.schema import mlflow_names
@@ -44,7 +45,7 @@ def test_the_machine_is_described_as_torch_and_numpy_see_it() -> None:
     found = environment.collect_environment(3)
     assert found["python"] == platform.python_version()
     assert found["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
-    assert (found["threads"], found["device"], found["mkl_cbwr"]) == ("3", "cpu", "COMPATIBLE")
+    assert (found["threads"], found["device"], found["mkl_cbwr"]) == ("3", "cpu", "AUTO")
     assert found["torch"] == torch.__version__
     assert found["numpy"] == np.__version__
     assert found["blas"].split()[0] in torch.__config__.show()
@@ -185,10 +186,8 @@ def test_the_processor_is_named(
     file = tmp_path / "cpuinfo"
     if info is not None:
         file.write_text(info)
-    monkeypatch.setattr(environment, "CPU_INFO", file)
-    assert environment.describe_cpu.__wrapped__() == (
-        name or platform.processor() or platform.machine()
-    )
+    monkeypatch.setattr(host, "CPU_INFO", file)
+    assert host.describe_cpu.__wrapped__() == (name or platform.processor() or platform.machine())
 
 
 # ---- code ----
