@@ -86,8 +86,8 @@ MUTATIONS = (
     # problem
     Mutation(
         "problem/losses/squares.py",
-        "2 / self.count_terms(§)",
-        "1 / self.count_terms(§)",
+        "return 2 / self.count_terms(§)",
+        "return 1 / self.count_terms(§)",
         "problem/test_losses.py method/test_gradients.py",
     ),
     Mutation("problem/split.py", "- round(§ * §)", "- int(§ * §)", "problem/test_split.py"),
@@ -99,8 +99,8 @@ MUTATIONS = (
     ),
     Mutation(
         "problem/theory/optimum.py",
-        "= §[-2] * §[-1] <= §",
-        "= §[-2] * §[-1] < 0",
+        "and §[-2] * §[-1] <= §",
+        "and §[-2] * §[-1] < 0",
         "problem/theory/test_accuracy.py problem/theory/test_optimum.py",
     ),
     Mutation(
@@ -247,11 +247,17 @@ MUTATIONS = (
         "engine/test_stopping.py",
     ),
     Mutation(
-        "engine/stacked/run.py",
-        ", 2) if len(§) == 1",
-        ", 2) if len(§) == 0",
-        "engine/stacked/test_run.py::test_bits_do_not_depend_on_stack_place_neighbours_or_blocks "
-        "engine/stacked/test_run.py::test_bits_of_every_gradient_at_every_size",
+        "engine/stacked/panels.py",
+        "(share * part for",
+        "(part for",
+        "engine/stacked/test_panels.py::test_panels_agree_with_the_single_engine",
+    ),
+    Mutation(
+        "engine/stacked/self_test.py",
+        "not (same and torch.equal(§, §[§]))",
+        "not (same or torch.equal(§, §[§]))",
+        "engine/stacked/test_panels.py::"
+        "test_the_test_finds_products_that_depend_on_their_neighbours",
     ),
     Mutation(
         "engine/prediction/linear_iteration.py",

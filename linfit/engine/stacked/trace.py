@@ -47,6 +47,8 @@ class _Window:
     """`[w, a, p, q]`"""
     norms: Array | None
     """Gradient norms `[w, a]`, if a stopping rule needs them."""
+    excess: Array
+    """Excess losses `[w, a]`, NaN where they are not yet asked for."""
 
 
 class StackTrace:
@@ -110,7 +112,7 @@ class StackTrace:
         `losses` `[w, a]` and `weights` `[w, a, p, q]` are those of the fits `rows` `[a]`; `norms`
         `[w, a]`, of their gradients, are needed if `watches_norms`.
         """
-        window = _Window(first, rows, losses, weights, norms)
+        window = _Window(first, rows, losses, weights, norms, np.full(losses.shape, np.nan))
         if first == 0:
             at_zero = self.optima.at_zero[rows]
             self.limit[rows] = divergence_limit(self.times[rows], losses[0], at_zero)
@@ -166,12 +168,18 @@ class StackTrace:
         if not len(slots):
             return
         rows = window.rows[columns]
-        excess = self.optima.excess(rows, window.weights[slots, columns])
-        reached = excess <= tolerance.threshold[rows]
+        reached = self._measure_excess(window, slots, columns) <= tolerance.threshold[rows]
         # `slots` increase, so that the first index of a row is its earliest step.
         found, earliest = np.unique(rows[reached], return_index=True)
         reached_at[found] = window.first + slots[reached][earliest]
         tolerance.screen[found] = BELOW_EVERY_LOSS
+
+    def _measure_excess(self, window: _Window, slots: RowIndices, columns: RowIndices) -> Array:
+        """Return the excess losses `[m]` of these steps and fits, each computed once."""
+        missing = np.isnan(window.excess[slots, columns])
+        at = slots[missing], columns[missing]
+        window.excess[at] = self.optima.excess(window.rows[at[1]], window.weights[at])
+        return window.excess[slots, columns]
 
     def _enter_path(self, window: _Window) -> None:
         """Enter the recorded steps of the window, schedule by schedule."""
