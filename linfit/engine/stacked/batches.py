@@ -38,20 +38,21 @@ class StackBatches:
                 streams[seed] = len(self.samplers)
                 self.samplers.append(batch.sampler(self.n, task.config.seed))
             number.append(streams[seed])
-        self.number = torch.tensor(number)  # [r]
+        self.number = torch.tensor(number, device=data.X.device)  # [r]
         self.ahead = count_batches_ahead(self.samplers[0].size, len(self.samplers))
         self.drawn = torch.empty(len(self.samplers), 0, 0, dtype=torch.int64)  # [u, ahead, m]
         self.at = 0
         self.memory = BatchMemory()
 
     def draw_rows(self) -> Tensor:
-        """Return every fit's next batch as sample indices `[r, m]`."""
+        """Return every fit's next batch as sample indices `[r, m]`, `[1, m]` if all are one."""
         if self.at == self.drawn.shape[1]:
             drawn = [sampler.draw(self.ahead) for sampler in self.samplers]
-            self.drawn = torch.from_numpy(np.stack(drawn))
+            self.drawn = torch.from_numpy(np.stack(drawn)).to(self.data.X.device)
             self.at = 0
         self.at += 1
-        return self.drawn[self.number, self.at - 1]
+        rows = self.drawn[:, self.at - 1]  # [u, m]
+        return rows if len(rows) == 1 else rows[self.number]
 
     def keep_fits(self, rows: Sequence[int]) -> None:
         """Keep these fits only."""
@@ -66,11 +67,12 @@ class StackBatches:
         The losses are of all samples, as `compute_losses` has them, the gradients of the batches.
         """
         X = self.data.X
-        shape = (len(self.number), self.samplers[0].size)
+        count = 1 if len(self.samplers) == 1 else len(self.number)
+        shape = (count, self.samplers[0].size)
         step = config.gradient.stack_batches(config.model, loss, X, self.data.y, shape, self.memory)
 
         def evaluate(W: Tensor) -> tuple[Tensor, Tensor]:
-            gradient = step(W, self.draw_rows().to(X.device))
+            gradient = step(W, self.draw_rows())
             (losses,) = compute_losses(W)
             return losses, gradient
 

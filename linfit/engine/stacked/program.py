@@ -1,17 +1,16 @@
 """A stack as one tensor program: r fits of one shape, model, loss and gradient.
 
-    X `[r, p, 1, n]`, y `[r, q, n]`   samples last, so that sums over them run along memory;
-                                      `[1, …]` where all fits share them
-    W, ∂loss/∂W `[r, p, q]`           each kind of optimizer moves its own contiguous rows
+    X, y                       samples last, so that sums over them run along memory (data.py);
+                               from a certain size on in panels (panels.py, forms.py)
+    W, ∂loss/∂W `[r, p, q]`    each kind of optimizer moves its own contiguous rows
     losses `[r]`
 
 A fit's bits depend on nothing but its own config, because no operation lets them. Updates are
 elementwise, and made of operations that IEEE 754 rounds correctly (linfit/method/stacked_state.py).
-Predictions, gradients and losses are elementwise products, and sums of one fit's numbers along axes
-of length n, p and q. The order of such a sum follows from these lengths and the strides, which are
-equal for every r of two or more. A single fit is padded to two rows, since torch sums a single
-number with all its threads. No matrix product is called, so that neither its kernels nor their
-alignment matter.
+Predictions and gradients are matrix products of constant shape, or elementwise products
+(linfit/method/products.py). Sums are of one fit's numbers along axes of length n, p and q. The
+order of such a sum follows from these lengths and the strides, which are equal for every r of two
+or more. A single fit is padded to two rows, since torch sums a single number with all its threads.
 """
 
 from __future__ import annotations

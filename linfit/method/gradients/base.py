@@ -29,7 +29,8 @@ StackedEvaluation = Callable[["Tensor"], "tuple[Tensor, Tensor]"]
 Evaluation = Callable[[], "Tensor"]
 #: Leaves the gradient that a batch gives in the parameter's `.grad`, from its rows `[m]`.
 BatchStep = Callable[["Tensor"], None]
-#: Computes the gradients `[r, p, q]` of r fits at W `[r, p, q]` from their batches' rows `[r, m]`.
+#: Computes the gradients `[r, p, q]` of r fits at W `[r, p, q]` from their batches' rows `[r, m]`,
+#: `[1, m]` if all fits take the same.
 StackedBatchStep = Callable[["Tensor", "Tensor"], "Tensor"]
 
 
@@ -133,25 +134,26 @@ class Gradient(Component):
         shape: tuple[int, int],
         memory: BatchMemory,
     ) -> StackedBatchStep:
-        """Return the step of r fits at once, each with a batch of m samples, (r, m) in `shape`.
+        """Return the step of r fits at once, each with a batch of m samples.
 
-        X is `[r, p, 1, n]` and y `[r, q, n]`. Either is `[1, …]` if all fits share it.
+        X is `[r, p, 1, n]` and y `[r, q, n]`. Either is `[1, …]` if all fits share it, and so are
+        the rows of samples, whose shape `[r, m]` is given.
         """
         import torch
 
-        r, m = shape
+        s, m = shape
         _, p, _, n = X.shape
         q = y.shape[1]
-        batch_X = X.new_empty(r, p, 1, m)
-        batch_y = y.new_empty(r, q, m)
+        all_X = X.expand(max(s, len(X)), p, 1, n)
+        all_y = y.expand(max(s, len(y)), q, n)
+        batch_X = X.new_empty(len(all_X), p, 1, m)
+        batch_y = y.new_empty(len(all_y), q, m)
         evaluate = self.stacked(model, loss, ElementwiseProducts(batch_X), batch_y)
         share = batch_gradient_scale(loss, n, m, q)
-        all_X = X.expand(r, p, 1, n)
-        all_y = y.expand(r, q, n)
 
         def step(W: Tensor, rows: Tensor) -> Tensor:
-            torch.gather(all_X, 3, rows[:, None, None].expand(r, p, 1, m), out=batch_X)
-            torch.gather(all_y, 2, rows[:, None].expand(r, q, m), out=batch_y)
+            torch.gather(all_X, 3, rows[:, None, None].expand(batch_X.shape), out=batch_X)
+            torch.gather(all_y, 2, rows[:, None].expand(batch_y.shape), out=batch_y)
             _, gradient = evaluate(W)
             if share != 1:
                 gradient = gradient * share

@@ -121,12 +121,12 @@ class VarianceReduced(Gradient):
         shape: tuple[int, int],
         memory: BatchMemory,
     ) -> StackedBatchStep:
-        r, m = shape
+        s, m = shape
         _, p, _, n = X.shape
         columns = y.shape[1]
         ratio = batch_loss_ratio(loss, n, m, columns)
-        all_X = X.expand(r, p, 1, n)
-        all_y = y.expand(r, columns, n)
+        all_X = X.expand(max(s, len(X)), p, 1, n)
+        all_y = y.expand(max(s, len(y)), columns, n)
         all_products = ElementwiseProducts(X)
         kept = memory.tensors
 
@@ -137,9 +137,10 @@ class VarianceReduced(Gradient):
             table = kept["table"]
             if renewed or self.renews_rows:
                 kept["whole"] = all_products.multiply_transposed(table)  # [r, p, q]
-            batch_X = ElementwiseProducts(all_X.gather(3, rows[:, None, None].expand(r, p, 1, m)))
-            batch_y = all_y.gather(2, rows[:, None].expand(r, columns, m))
-            places = rows[:, None].expand(r, table.shape[1], m)
+            taken = all_X.gather(3, rows[:, None, None].expand(len(all_X), p, 1, m))
+            batch_X = ElementwiseProducts(taken)
+            batch_y = all_y.gather(2, rows[:, None].expand(len(all_y), columns, m))
+            places = rows[:, None].expand(*table.shape[:2], m)
             fresh = ratio * loss.derivative(model.stacked(batch_X, W), batch_y)  # [r, q, m]
             change = fresh - table.gather(2, places)
             if self.renews_rows:
