@@ -36,6 +36,12 @@ def find_stack_form() -> str:
     return form
 
 
+def find_mkl_setting(machine: Mapping[str, Any]) -> str:
+    """Return MKL_CBWR of a run whose environment is `machine`, if linfit set it, else today's."""
+    setting = str(machine.get("mkl_cbwr"))
+    return setting if setting in OWN_SETTINGS else OWN_SETTINGS[0]
+
+
 def note_products() -> None:
     """Note that products begin: MKL reads its setting before its first one, and never again."""
     global _is_begun

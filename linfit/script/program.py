@@ -14,6 +14,7 @@ from itertools import chain
 
 from linfit.component import Frozen
 from linfit.config import GROUPS, FitConfig
+from linfit.engine.product_settings import MKL_SETTING, OWN_SETTINGS
 from linfit.errors import ConfigError
 from linfit.method.batches import batch_gradient_scale, batch_loss_ratio
 from linfit.method.gradients import write_loss_alone
@@ -76,14 +77,14 @@ COLUMNS_OF_TEXT = "columns of text"
 PRINTED_ROWS = 10
 
 
-def render_script(config: FitConfig, title: str) -> str:
-    """Return the program of a fit, with `title` as its docstring.
+def render_script(config: FitConfig, title: str, mkl_setting: str = OWN_SETTINGS[0]) -> str:
+    """Return the program of a fit, with `title` as its docstring and MKL_CBWR as given.
 
     Raise ConfigError if a component has no script lines, or if its data cannot be loaded.
     """
     require_script(config)
     try:
-        body = _program_lines(config.resolved())
+        body = _program_lines(config.resolved(), mkl_setting)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     except MemoryError as error:
@@ -142,7 +143,7 @@ def _import_lines(modules: dict[str, str], body: Iterable[str]) -> list[str]:
     return [line for name, line in modules.items() if re.search(rf"\b{name}\.", text)]
 
 
-def _program_lines(config: FitConfig) -> list[str]:
+def _program_lines(config: FitConfig, mkl_setting: str) -> list[str]:
     problem = config.problem().cast(config.dtype)
     known = config.find_optimum(problem)
     _, p, q = problem.shape
@@ -158,7 +159,7 @@ def _program_lines(config: FitConfig) -> list[str]:
     optimizer = _add_schedule(config, tuned.script_lines(model, gradient))
     rules = convergence_rules(config, known, model, gradient)
     all_rules = [divergence_rule(config, problem, known), *rules]
-    mkl = 'os.environ["MKL_CBWR"] = "AUTO"'
+    mkl = f'os.environ["{MKL_SETTING}"] = "{mkl_setting}"'
     return [
         f"{mkl}  # the same kernels wherever the numbers stand in memory",
         f"torch.set_num_threads({config.threads})",

@@ -33,20 +33,21 @@ def show_script(
                 "--uri, --data and --trust go with a RUN: "
                 "give a run id, the beginning of one, or last"
             )
-        config, title = _of_experiment(arguments)
+        program = render_script(*_of_experiment(arguments))
     elif len(arguments) > 1:
         raise ConfigError(
             f"the program of run {named[0]} is that of its stored config: "
             "overrides go with an experiment"
         )
     else:
-        config, title = _of_run(
+        stored = _of_run(
             named[0],
             uri,
             None if data is None else Path(data),
             trust,
         )
-    print_data(render_script(config, title).removesuffix("\n"))
+        program = render_script(*stored)
+    print_data(program.removesuffix("\n"))
 
 
 def _is_run(argument: str) -> bool:
@@ -70,12 +71,14 @@ def _of_experiment(arguments: Sequence[str]) -> tuple[FitConfig, str]:
 
 def _of_run(
     reference: str, uri: str | None, data: Path | None, trust: bool
-) -> tuple[FitConfig, str]:
-    """Return the stored config of a run, with a title.
+) -> tuple[FitConfig, str, str]:
+    """Return the stored config of a run, with a title and its setting of MKL.
 
     The config is untrusted: plug-ins are imported only with `trust`, and only data that are
     allowed are opened.
     """
+    from linfit.engine.product_settings import find_mkl_setting
+    from linfit.tracking.provenance.environment import read_machine_tag
     from linfit.tracking.read.access import ReadPolicy
     from linfit.tracking.read.original import authorize_config
     from linfit.tracking.read.reader import RunReader
@@ -93,4 +96,5 @@ def _of_run(
             f"the engine {config.engine.name} fitted it, whose sums run in another order: "
             "the program agrees with it but for rounding"
         )
-    return config, f"The fit of run {record.run_id}, {record.name}, as a plain torch program."
+    title = f"The fit of run {record.run_id}, {record.name}, as a plain torch program."
+    return config, title, find_mkl_setting(read_machine_tag(record.root.tags) or {})

@@ -21,6 +21,7 @@ from linfit.engine.product_settings import (
     ELEMENTWISE,
     FORM_SETTING,
     PANELS,
+    find_mkl_setting,
     find_stack_form,
     use_recorded_products,
 )
@@ -30,6 +31,7 @@ from linfit.engine.stacked.panels import PanelData
 from linfit.engine.stacked.program import Program
 from linfit.engine.stacked.run import fit_stacks
 from linfit.method.products import PanelProducts
+from linfit.script.program import render_script
 from linfit.settings import SingleEngine
 from tests import helpers
 from tests.conftest import Ran
@@ -253,6 +255,22 @@ def test_a_run_that_names_no_form_is_repeated_as_it_was_made(
     assert find_stack_form() == PANELS
     with use_recorded_products({"stack_products": "panels", "mkl_cbwr": "AUTO"}):
         assert in_panels(grid(1, **PROBLEMS[0])[0])
+
+
+@pytest.mark.parametrize(
+    ("machine", "setting"),
+    [
+        ({"mkl_cbwr": "COMPATIBLE"}, "COMPATIBLE"),
+        ({"mkl_cbwr": "AUTO"}, "AUTO"),
+        ({"mkl_cbwr": 'AVX2"; import os'}, "AUTO"),
+        ({"mkl_cbwr": ["AUTO"]}, "AUTO"),
+        ({}, "AUTO"),
+    ],
+)
+def test_a_program_has_the_setting_of_its_run(machine: dict[str, Any], setting: str) -> None:
+    config = FitConfig(steps=2)
+    program = render_script(config, "a test", find_mkl_setting(machine))
+    assert f'os.environ["MKL_CBWR"] = "{setting}"  #' in program
 
 
 SETTING = """
