@@ -237,7 +237,7 @@ def test_the_report_draws_where_no_frame_is_shown(seen: Seen, folder: Path, stud
     """A tab in the background gets no frames, and a busy machine few."""
     seen.page.add_init_script("window.requestAnimationFrame = () => 0")
     page = seen.open(study.report(folder / "unseen.html").as_uri())
-    page.wait_for_function("document.body.dataset.drawn", polling=100)
+    page.locator("body[data-drawn]").wait_for()
 
 
 def test_the_report_asks_for_nothing_draws_sorts_and_filters(
