@@ -64,7 +64,9 @@ class Question:
         """Return the question to these of linfit's methods, to all if None."""
         if names is None:
             return self
-        return replace(self, methods={name: self.methods[name] for name in names})
+        return replace(
+            self, methods={name: one for name, one in self.methods.items() if name in names}
+        )
 
     def configs(self, method: dict[str, Any]) -> list[FitConfig]:
         """Return the fits of linfit: all strengths of the first fold, then of the next."""
