@@ -42,7 +42,7 @@ def test_an_experiment_whose_name_is_too_long_is_refused(
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "n" * 300)
     ran = linfit("run", *FIT, f"tracking.uri={postgresql}")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "string should have at most 200 characters" in ran.err
+    assert "give at most 200 characters" in ran.err
 
 
 def test_names_notes_and_schemas_that_are_too_long_are_kept_as_far_as_they_go(
