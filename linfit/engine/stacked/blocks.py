@@ -104,24 +104,25 @@ class TaskBlock:
     """Up to `max_size` fits of one stack that run together.
 
     `largest_bytes` is the most bytes of one fit, `shared_bytes` those that its fits need in turn,
-    `data_bytes` those of each of its problems.
+    `data_bytes` those of its `problems`, by identity.
     """
 
     max_size: int = LARGEST_BLOCK
     tasks: list[Task] = field(default_factory=list)
     largest_bytes: int = 0
     shared_bytes: int = 0
-    data_bytes: dict[int, int] = field(default_factory=dict)
+    data_bytes: int = 0
+    problems: set[int] = field(default_factory=set)
 
     def has_room_for(self, task: Task) -> bool:
         """Return True if the task fits, by number and by memory."""
         count = len(self.tasks) + 1
         largest = max(self.largest_bytes, estimate_bytes(task))
         shared = max(self.shared_bytes, estimate_shared_bytes(task))
-        data = {**self.data_bytes, id(task.data): estimate_data_bytes(task)}
         together = count * largest + shared
-        if len(data) > 1:  # a fit alone needs the data of one problem too, however large
-            together += sum(data.values())
+        added = self._count_added_bytes(task)
+        if added or len(self.problems) > 1:  # the data of one problem are needed by a fit alone
+            together += self.data_bytes + added
         return count <= self.max_size and together <= memory_limit(task.config)
 
     def append_task(self, task: Task) -> None:
@@ -129,7 +130,12 @@ class TaskBlock:
         self.tasks.append(task)
         self.largest_bytes = max(self.largest_bytes, estimate_bytes(task))
         self.shared_bytes = max(self.shared_bytes, estimate_shared_bytes(task))
-        self.data_bytes[id(task.data)] = estimate_data_bytes(task)
+        self.data_bytes += self._count_added_bytes(task)
+        self.problems.add(id(task.data))
+
+    def _count_added_bytes(self, task: Task) -> int:
+        """Return the bytes of the task's data, 0 if another fit of the block has brought them."""
+        return 0 if id(task.data) in self.problems else estimate_data_bytes(task)
 
 
 def estimate_block_bytes(tasks: Sequence[Task], together: int) -> int:
@@ -138,7 +144,7 @@ def estimate_block_bytes(tasks: Sequence[Task], together: int) -> int:
     for task in tasks:
         block.append_task(task)
     own = together * block.largest_bytes
-    return own + block.shared_bytes + sum(block.data_bytes.values())
+    return own + block.shared_bytes + block.data_bytes
 
 
 def cut_into_blocks(configs: Sequence[FitConfig]) -> Iterator[list[Task] | tuple[int, Fit]]:
