@@ -157,8 +157,7 @@ def run_linfit(
         for block in cut_into_blocks(configs):
             assert isinstance(block, list)
             find_optima(block)
-            kind = block[0].config.gradient.choose_data_dtype(block[0].initial_weights.dtype)
-            if takes_panels(block[0].config, (n, p), kind):
+            if takes_panels(block[0].config, (n, p)):
                 form = "panels"
             start = time.perf_counter()
             run_block(block)

@@ -245,7 +245,7 @@ def estimate_bytes(task: Task) -> int:
         minibatch += n * q
     in_dtype = minibatch + (WINDOW + 32 + k) * p * q
     in_float64 = p * p + 2 * k
-    if not is_in_panels(task):
+    if not takes_panels(task.config, task.data.X.shape):
         in_dtype += n * p + 4 * n * p * q + 8 * n * q
         in_float64 += 2 * n * p
     elif not task.config.batch.is_full:
@@ -257,16 +257,10 @@ def estimate_bytes(task: Task) -> int:
 
 def estimate_data_bytes(task: Task) -> int:
     """Estimate the bytes of a problem that fits in panels share, as it is laid out for them."""
-    if not is_in_panels(task):
+    if not takes_panels(task.config, task.data.X.shape):
         return 0
     numbers = task.data.X.size + task.data.rounded.y.size
     return numbers * task.initial_weights.element_size()
-
-
-def is_in_panels(task: Task) -> bool:
-    """Return True if the fit takes panels."""
-    dtype = task.config.gradient.choose_data_dtype(task.initial_weights.dtype)
-    return takes_panels(task.config, task.data.X.shape, dtype)
 
 
 def estimate_shared_bytes(task: Task) -> int:

@@ -27,22 +27,14 @@ NO_PANELS = (
 )
 
 
-def takes_panels(config: FitConfig, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
+def takes_panels(config: FitConfig, shape: tuple[int, ...]) -> bool:
     """Return True if fits of X `[n, p]` take panels, whatever stands beside them."""
-    return is_large(shape) and find_stack_form() == PANELS and _may_take(config, shape, dtype)
+    return _wants_panels(config, shape) and _keeps_bits(config, shape)
 
 
 def refuses_panels(config: FitConfig, shape: tuple[int, ...]) -> bool:
     """Return True if fits of X `[n, p]` are large enough for panels, but the test of them fails."""
-    dtype = config.gradient.choose_data_dtype(getattr(torch, config.dtype))
-    allowed = is_large(shape) and find_stack_form() == PANELS
-    return allowed and not _may_take(config, shape, dtype)
-
-
-def is_large(shape: tuple[int, ...]) -> bool:
-    """Return True if X `[n, p]` is large enough for panels."""
-    n, p = shape
-    return n >= LEAST_SAMPLES and n * p >= LEAST_NUMBERS
+    return _wants_panels(config, shape) and not _keeps_bits(config, shape)
 
 
 def count_block_samples(n: int, dtype: torch.dtype) -> int:
@@ -50,11 +42,18 @@ def count_block_samples(n: int, dtype: torch.dtype) -> int:
     return min(n, SAMPLE_BLOCK_BYTES // dtype.itemsize)
 
 
-def _may_take(config: FitConfig, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
+def _wants_panels(config: FitConfig, shape: tuple[int, ...]) -> bool:
     n, p = shape
-    device = config.device.name
-    if device.partition(":")[0] not in PANEL_DEVICES:
+    if n < LEAST_SAMPLES or n * p < LEAST_NUMBERS:
         return False
+    return config.device.name in PANEL_DEVICES and find_stack_form() == PANELS
+
+
+def _keeps_bits(config: FitConfig, shape: tuple[int, ...]) -> bool:
+    n, p = shape
+    dtype = config.gradient.choose_data_dtype(getattr(torch, config.dtype))
     width = count_block_samples(n, dtype)
     widths = {width, n % width or width}
-    return all(keeps_bits(one, p, dtype, device, config.threads) for one in sorted(widths))
+    return all(
+        keeps_bits(one, p, dtype, config.device.name, config.threads) for one in sorted(widths)
+    )

@@ -92,7 +92,7 @@ class Program:
 
     def _choose_data(self, tasks: Sequence[Task]) -> StackData:
         """Return the data in the form that fits of this shape take."""
-        if takes_panels(self.config, tasks[0].data.X.shape, self.dtype):
+        if takes_panels(self.config, tasks[0].data.X.shape):
             return PanelData(tasks, self.loss, self.dtype, self.device)
         if self.batches is not None:
             return self.batches.data
@@ -213,7 +213,8 @@ def bind_losses(model: Model, loss: Loss, X: StackedProducts, y: Tensor) -> Comp
 
 def bind_losses_alone(model: Model, loss: Loss, X: StackedProducts, y: Tensor) -> StackedEvaluation:
     """Return the computation of the losses `[r]`, with gradients of 0."""
-    return lambda W: (loss.stacked(model.stacked(X, W), y), torch.zeros_like(W))
+    compute = bind_losses(model, loss, X, y)
+    return lambda W: (compute(W)[0], torch.zeros_like(W))
 
 
 def scale_by_schedule(

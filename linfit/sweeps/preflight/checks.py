@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from linfit.config import FitConfig
+from linfit.engine.product_settings import find_stack_form
 from linfit.errors import ConfigError
 from linfit.method.init import Given
 from linfit.problem.datasets import Dataset
@@ -39,8 +40,10 @@ NONE_STABLE = (
 def resolve_configs(configs: Sequence[FitConfig], several: bool = False) -> list[FitConfig]:
     """Return the configs with their device and engine, run alone or as several.
 
-    ConfigError if a device or the data is missing.
+    ConfigError if a device or the data is missing, or if the environment asks for a form of
+    products that is none.
     """
+    find_stack_form()
     try:
         for dataset, dtype in dict.fromkeys((config.dataset, config.dtype) for config in configs):
             dataset.check_data(dtype)
