@@ -139,21 +139,17 @@ class Gradient(Component):
         X is `[r, p, 1, n]` and y `[r, q, n]`. Either is `[1, …]` if all fits share it, and so are
         the rows of samples, whose shape `[r, m]` is given.
         """
-        import torch
-
         s, m = shape
         _, p, _, n = X.shape
         q = y.shape[1]
-        all_X = X.expand(max(s, len(X)), p, 1, n)
-        all_y = y.expand(max(s, len(y)), q, n)
-        batch_X = X.new_empty(len(all_X), p, 1, m)
-        batch_y = y.new_empty(len(all_y), q, m)
+        batch_X = X.new_empty(max(s, len(X)), p, 1, m)
+        batch_y = y.new_empty(max(s, len(y)), q, m)
         evaluate = self.stacked(model, loss, ElementwiseProducts(batch_X), batch_y)
         share = batch_gradient_scale(loss, n, m, q)
 
         def step(W: Tensor, rows: Tensor) -> Tensor:
-            torch.gather(all_X, 3, rows[:, None, None].expand(batch_X.shape), out=batch_X)
-            torch.gather(all_y, 2, rows[:, None].expand(batch_y.shape), out=batch_y)
+            take_samples(X, rows, batch_X)
+            take_samples(y, rows, batch_y)
             _, gradient = evaluate(W)
             if share != 1:
                 gradient = gradient * share
@@ -185,3 +181,16 @@ class Gradient(Component):
         y is `[r, q, n]`, or `[1, q, n]` if all fits share it.
         """
         raise NotImplementedError(f"gradient {self.name} has no stacked rule")
+
+
+def take_samples(tensor: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return the samples `rows` `[r, m]` of a tensor `[r, …, n]`, as `[r, …, m]`.
+
+    Either is `[1, …]` if all fits share it, and so is the result if all share both.
+    """
+    import torch
+
+    count = max(len(rows), len(tensor))
+    between = tensor.shape[1:-1]
+    places = rows.view(len(rows), *(1 for _ in between), -1).expand(count, *between, -1)
+    return torch.gather(tensor.expand(count, *tensor.shape[1:]), -1, places, out=out)

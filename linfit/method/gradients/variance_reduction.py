@@ -24,6 +24,7 @@ from linfit.method.gradients.base import (
     Gradient,
     StackedBatchStep,
     StackedEvaluation,
+    take_samples,
 )
 from linfit.method.gradients.manual import Manual
 from linfit.method.gradients.writing import write_loss
@@ -121,12 +122,9 @@ class VarianceReduced(Gradient):
         shape: tuple[int, int],
         memory: BatchMemory,
     ) -> StackedBatchStep:
-        s, m = shape
-        _, p, _, n = X.shape
-        columns = y.shape[1]
-        ratio = batch_loss_ratio(loss, n, m, columns)
-        all_X = X.expand(max(s, len(X)), p, 1, n)
-        all_y = y.expand(max(s, len(y)), columns, n)
+        _, m = shape
+        n = X.shape[-1]
+        ratio = batch_loss_ratio(loss, n, m, y.shape[1])
         all_products = ElementwiseProducts(X)
         kept = memory.tensors
 
@@ -137,9 +135,8 @@ class VarianceReduced(Gradient):
             table = kept["table"]
             if renewed or self.renews_rows:
                 kept["whole"] = all_products.multiply_transposed(table)  # [r, p, q]
-            taken = all_X.gather(3, rows[:, None, None].expand(len(all_X), p, 1, m))
-            batch_X = ElementwiseProducts(taken)
-            batch_y = all_y.gather(2, rows[:, None].expand(len(all_y), columns, m))
+            batch_X = ElementwiseProducts(take_samples(X, rows))
+            batch_y = take_samples(y, rows)
             places = rows[:, None].expand(*table.shape[:2], m)
             fresh = ratio * loss.derivative(model.stacked(batch_X, W), batch_y)  # [r, q, m]
             change = fresh - table.gather(2, places)

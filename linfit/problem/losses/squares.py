@@ -31,8 +31,7 @@ class SSE(Loss):
         return 2 * (eta - y)
 
     def terms_and_derivative(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        residual = eta.sub_(y)
-        return residual.square(), residual.mul_(2)
+        return square_residuals(eta, y, 2)
 
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         return eta.new_full(eta.shape, 2)
@@ -62,8 +61,7 @@ class MSE(Loss):
         return 2 / self.count_terms(eta) * (eta - y)
 
     def terms_and_derivative(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        residual = eta.sub_(y)
-        return residual.square(), residual.mul_(2 / self.count_terms(eta))
+        return square_residuals(eta, y, 2 / self.count_terms(eta))
 
     def curvature(self, eta: Tensor, y: Tensor) -> Tensor:
         return eta.new_full(eta.shape, 2)
@@ -91,8 +89,13 @@ class SumOfSquares(SSE):
         return 2 * self.factor * (eta - y)
 
     def terms_and_derivative(self, eta: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        residual = eta.sub_(y)
-        return residual.square(), residual.mul_(2 * self.factor)
+        return square_residuals(eta, y, 2 * self.factor)
 
     def scale(self, n: float, q: int) -> float:
         return self.factor
+
+
+def square_residuals(eta: Tensor, y: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """Return (η − y)² and factor·(η − y), which overwrites η."""
+    residual = eta.sub_(y)
+    return residual.square(), residual.mul_(factor)
